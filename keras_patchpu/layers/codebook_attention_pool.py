@@ -1,0 +1,128 @@
+"""Blocks 3 and 4: one learned codebook per label pools the patch embeddings."""
+
+import keras
+from keras import ops
+
+from keras_patchpu.validation import check_positive_integer
+
+
+@keras.saving.register_keras_serializable(package="keras_patchpu")
+class CodebookAttentionPool(keras.layers.Layer):
+    """One image embedding per label, by attention of a codebook over patches (blocks 3, 4).
+
+    1. Attention, eq. (1): `attention[b, l, i] = softmax_i(codebook[l] . patch[b, i])`,
+       shape `(B, L, P)`. No projection matrices and no scaling of the scores.
+    2. Pooling: `pooled = attention @ patches`, shape `(B, L, F)`.
+    3. Image embedding, eq. (2): `mlp(pooled) + pooled`, with an MLP of two layers,
+       GELU after the first, shape `(B, L, F)`.
+
+    Scores and softmax are computed in float32 under any dtype policy.
+
+    Args:
+        num_labels: Number of labels, L.
+        hidden_units: Neurons of the MLP's first layer. Defaults to `256`.
+        codebook_initializer: Initialiser of the `(L, F)` codebook. Its scale decides
+            whether training starts from uniform attention. Defaults to `None`:
+            `VarianceScaling(1.0)` over the F features that a score sums over, a
+            standard deviation of `F ** -0.5`.
+        kernel_initializer: Initialiser of the MLP's kernels. Defaults to `None`:
+            `VarianceScaling(1.0)`.
+
+    Call arguments:
+        patch_embeddings: `(B, P, F)`; B and P may be unknown.
+        return_attention: Whether to return the attention too. Defaults to `False`.
+
+    Returns:
+        Image embeddings `(B, L, F)`, in the compute dtype; with `return_attention=True`
+        a pair of them and the float32 attention `(B, L, P)`, which sums to 1 over P.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Reference:
+        Jouanneau et al., section 3.1, "Codebook embedding" and "Image representations
+        with patch pooling", eq. (1)-(2).
+    """
+
+    def __init__(
+        self,
+        num_labels,
+        hidden_units=256,
+        codebook_initializer=None,
+        kernel_initializer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_positive_integer("num_labels", num_labels)
+        check_positive_integer("hidden_units", hidden_units)
+        self.num_labels = num_labels
+        self.hidden_units = hidden_units
+        if codebook_initializer is None:
+            # Keras takes the last axis of a matrix as its fan-out: here the features.
+            codebook_initializer = keras.initializers.VarianceScaling(1.0, mode="fan_out")
+        self.codebook_initializer = keras.initializers.get(codebook_initializer)
+        self.kernel_initializer = keras.initializers.get(
+            kernel_initializer or keras.initializers.VarianceScaling(1.0)
+        )
+
+    def build(self, input_shape):
+        features = input_shape[-1]
+        self.codebook = self.add_weight(
+            name="codebook",
+            shape=(self.num_labels, features),
+            initializer=self.codebook_initializer,
+        )
+        pooled_shape = (input_shape[0], self.num_labels, features)
+        hidden_shape = (input_shape[0], self.num_labels, self.hidden_units)
+        self.mlp_hidden = self._dense(self.hidden_units, "mlp_hidden", "gelu", pooled_shape)
+        self.mlp_output = self._dense(features, "mlp_output", None, hidden_shape)
+
+    def _dense(self, units, name, activation, input_shape):
+        layer = keras.layers.Dense(
+            units,
+            activation=activation,
+            # A copy, so that two layers do not draw the same numbers from one seed.
+            kernel_initializer=self.kernel_initializer.clone(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build(input_shape)
+        return layer
+
+    def call(self, patch_embeddings, return_attention=False):
+        # (B, P, F) x (L, F) -> (B, L, P), in float32: exp() of a half-precision score is coarse.
+        scores = ops.einsum(
+            "lf,bpf->blp",
+            ops.cast(self.codebook, "float32"),
+            ops.cast(patch_embeddings, "float32"),
+        )
+        attention = ops.softmax(scores, axis=-1)
+        pooled = ops.matmul(ops.cast(attention, self.compute_dtype), patch_embeddings)
+        image_embeddings = self.mlp_output(self.mlp_hidden(pooled)) + pooled
+        if return_attention:
+            return image_embeddings, attention
+        return image_embeddings
+
+    def compute_output_spec(self, patch_embeddings, return_attention=False):
+        batch, num_patches, features = patch_embeddings.shape
+        embeddings = keras.KerasTensor((batch, self.num_labels, features), dtype=self.compute_dtype)
+        if not return_attention:
+            return embeddings
+        return embeddings, keras.KerasTensor(
+            (batch, self.num_labels, num_patches), dtype="float32"
+        )
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.num_labels, input_shape[-1])
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_labels": self.num_labels,
+                "hidden_units": self.hidden_units,
+                "codebook_initializer": keras.initializers.serialize(self.codebook_initializer),
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            }
+        )
+        return config

@@ -1,0 +1,98 @@
+"""Block 5: one softmax classifier shared by the image embeddings of all labels."""
+
+import keras
+from keras import ops
+
+from keras_patchpu.validation import check_positive_integer
+
+
+@keras.saving.register_keras_serializable(package="keras_patchpu")
+class SharedSoftmaxHead(keras.layers.Layer):
+    """Probability of each label from its own image embedding (block 5, eq. (3)).
+
+    The embedding of label l is classified among all labels by one matrix W without
+    bias, and the softmax share of l itself is its probability:
+    `p[b, l] = exp(W_l . e[b, l]) / sum_k exp(W_k . e[b, l])`. Probabilities of an image
+    do not sum to 1 over labels.
+
+    Inside, the head computes the log-odds `z[b, l] = W_l . e[b, l] - log sum_{k != l}
+    exp(W_k . e[b, l])`, so that `p = sigmoid(z)`, `log p = -softplus(-z)` and
+    `log(1 - p) = -softplus(z)` hold without cancellation, however sure the model is.
+    All of it is float32 under any dtype policy.
+
+    Args:
+        num_labels: Number of labels, L. With one label the softmax is 1 for any input.
+        kernel_initializer: Initialiser of the `(F, L)` matrix. Defaults to `None`:
+            `VarianceScaling(1.0)`.
+
+    Call arguments:
+        image_embeddings: `(B, L, F)`, one embedding per label. B may be unknown.
+        return_logits: Whether to return the log-odds too. Defaults to `False`.
+
+    Returns:
+        float32 probabilities `(B, L)`; with `return_logits=True` a pair of them and the
+        float32 log-odds `(B, L)`.
+
+    Raises:
+        ValueError: `num_labels` is not a positive integer, or the input does not hold
+            one embedding per label.
+
+    Reference:
+        Jouanneau et al., section 3.1, "Classifier", eq. (3).
+    """
+
+    def __init__(self, num_labels, kernel_initializer=None, **kwargs):
+        super().__init__(**kwargs)
+        check_positive_integer("num_labels", num_labels)
+        self.num_labels = num_labels
+        self.kernel_initializer = keras.initializers.get(
+            kernel_initializer or keras.initializers.VarianceScaling(1.0)
+        )
+
+    def build(self, input_shape):
+        if len(input_shape) != 3 or input_shape[1] != self.num_labels:
+            raise ValueError(
+                "SharedSoftmaxHead expects one embedding per label, shape (batch, "
+                f"num_labels={self.num_labels}, features). Received: shape {tuple(input_shape)}"
+            )
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.num_labels),
+            initializer=self.kernel_initializer,
+        )
+
+    def call(self, image_embeddings, return_logits=False):
+        # scores[b, l, k] = W_k . e[b, l]
+        scores = ops.matmul(
+            ops.cast(image_embeddings, "float32"), ops.cast(self.kernel, "float32")
+        )
+        own = ops.eye(self.num_labels, dtype="float32")
+        own_score = ops.sum(scores * own, axis=-1)
+        # A large finite number in place of minus infinity keeps gradients finite.
+        others = ops.logsumexp(scores - 1e9 * own, axis=-1)
+        logits = own_score - others
+        probabilities = ops.sigmoid(logits)
+        if return_logits:
+            return probabilities, logits
+        return probabilities
+
+    def compute_output_spec(self, image_embeddings, return_logits=False):
+        def spec():
+            return keras.KerasTensor(
+                (image_embeddings.shape[0], self.num_labels), dtype="float32"
+            )
+
+        return (spec(), spec()) if return_logits else spec()
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.num_labels)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_labels": self.num_labels,
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            }
+        )
+        return config

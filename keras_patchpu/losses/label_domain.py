@@ -1,0 +1,20 @@
+"""The label domain: +1 observed present, 0 unknown, -1 observed absent."""
+
+from keras import ops
+
+
+def split_labels(labels, dtype="float32"):
+    """Splits labels of the domain {+1, 0, -1} into the paper's z+ and z-.
+
+    Args:
+        labels: `(B, L)`, any numeric dtype: `+1` observed present, `0` unknown, `-1`
+            observed absent.
+        dtype: Of the result. Defaults to `"float32"`.
+
+    Returns:
+        Pair of 0/1 tensors `(B, L)`: observed present, observed absent.
+
+    Reference:
+        Jouanneau et al., section 3, the definition of z+ and z-.
+    """
+    return ops.cast(labels > 0, dtype), ops.cast(labels < 0, dtype)

@@ -1,0 +1,107 @@
+"""The paper's contribution: negatives guessed from the similarity of image embeddings."""
+
+import keras
+from keras import ops
+
+from keras_patchpu.losses.label_domain import split_labels
+from keras_patchpu.validation import check_number
+
+
+def weak_negatives(labels, image_embeddings, theta=0.0):
+    """How much each unobserved label of an image counts as absent, eq. (7)-(8).
+
+    The weight of label l is its largest thresholded cosine similarity with a label
+    observed present: `max_{k: z+_k = 1} phi(sim(e_l, e_k))`, where `phi(x)` is x above
+    theta and 0 elsewhere. If l looks at the same patches as a label known to be there,
+    and a patch shows at most one label, l is not there.
+
+    Args:
+        labels: `(B, L)` in {+1, 0, -1}.
+        image_embeddings: `(B, L, F)`, one embedding per label.
+        theta: Similarity at or below which two embeddings count as different, in
+            [-1, 1]. Weights are in [0, 1] for `theta >= 0`. Defaults to `0.0`.
+
+    Returns:
+        float32 weights `(B, L)`: 0 for a label observed present, 1 for one observed
+        absent, and 0 for the rest of an image without any label observed present. An
+        embedding of zeros is similar to nothing.
+
+    Reference:
+        Jouanneau et al., section 3.3, eq. (7)-(8), Fig. 2.
+    """
+    present, absent = split_labels(labels)
+    embeddings = ops.cast(image_embeddings, "float32")
+    squared_norm = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
+    unit = embeddings * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
+    similarity = ops.clip(ops.matmul(unit, ops.transpose(unit, (0, 2, 1))), -1.0, 1.0)
+    beta = ops.where(similarity > theta, similarity, 0.0)
+    # Smaller than any beta, so that it wins only where nothing is observed present.
+    observed_beta = ops.where(present[:, None, :] > 0, beta, -2.0)
+    weights = ops.max(observed_beta, axis=-1)
+    weights = ops.where(weights < -1.0, 0.0, weights)
+    return ops.where(present > 0, 0.0, ops.where(absent > 0, 1.0, weights))
+
+
+@keras.saving.register_keras_serializable(package="keras_patchpu")
+class WeakNegative(keras.losses.Loss):
+    """Weak negative loss, eq. (6) and (9).
+
+    `-sum_l z+_l log(p_l) - sum_l w_l log(1 - p_l)`, averaged over images, with w from
+    `weak_negatives`. Computed from log-odds, so it is exact for probabilities of 0 and 1.
+
+    Args:
+        theta: Threshold of the similarity, eq. (7), in [-1, 1]. Defaults to `0.0`.
+        stop_gradient: Whether the weak negatives are constants for the gradient, as
+            labels are. Defaults to `True`.
+        name, reduction, dtype: As of `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: `(B, L)` labels in {+1, 0, -1}.
+        y_pred: Dict of `"logits"`, the log-odds `(B, L)` of the labels (`p =
+            sigmoid(logits)`), and `"image_embeddings"` `(B, L, F)`. `PatchClassifier`
+            gives them to any loss that names them in `inputs`.
+
+    Returns:
+        The loss, a scalar unless `reduction=None`: then one value per image.
+
+    Raises:
+        ValueError: An argument is out of range, or `y_pred` is no such dict.
+
+    Reference:
+        Jouanneau et al., sections 3.2-3.3, eq. (6)-(9).
+    """
+
+    # What the loss needs of the model, by the names of `PatchClassifier.explain`.
+    inputs = ("logits", "image_embeddings")
+
+    def __init__(self, theta=0.0, stop_gradient=True, name="weak_negative", **kwargs):
+        super().__init__(name=name, **kwargs)
+        check_number("theta", theta, minimum=-1, maximum=1)
+        if not isinstance(stop_gradient, bool):
+            raise ValueError(
+                "Expected `stop_gradient` to be True or False. Received: "
+                f"stop_gradient={stop_gradient!r}"
+            )
+        self.theta = theta
+        self.stop_gradient = stop_gradient
+
+    def call(self, y_true, y_pred):
+        if not isinstance(y_pred, dict) or not set(self.inputs) <= set(y_pred):
+            received = sorted(y_pred) if isinstance(y_pred, dict) else type(y_pred).__name__
+            raise ValueError(
+                f"WeakNegative expects `y_pred` to be a dict with {list(self.inputs)}. "
+                f"Received: {received}. `PatchClassifier` hands them over in `fit`."
+            )
+        logits = y_pred["logits"]
+        weights = weak_negatives(y_true, y_pred["image_embeddings"], self.theta)
+        if self.stop_gradient:
+            weights = ops.stop_gradient(weights)
+        present, _ = split_labels(y_true, logits.dtype)
+        weights = ops.cast(weights, logits.dtype)
+        losses = present * ops.softplus(-logits) + weights * ops.softplus(logits)
+        return ops.sum(losses, axis=-1)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"theta": self.theta, "stop_gradient": self.stop_gradient})
+        return config

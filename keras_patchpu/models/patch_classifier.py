@@ -1,0 +1,260 @@
+"""The paper's network: blocks 1 to 5 as one Keras model."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from keras_patchpu.layers import (
+    CodebookAttentionPool,
+    PatchEmbedder,
+    PatchExtractor,
+    SharedSoftmaxHead,
+)
+from keras_patchpu.validation import check_positive_integer
+
+
+@keras.saving.register_keras_serializable(package="keras_patchpu")
+class PatchClassifier(keras.Model):
+    """Multi-label classifier over patches at several resolutions (Fig. 1).
+
+    A functional model: `PatchExtractor`, `PatchEmbedder`, `CodebookAttentionPool`,
+    `SharedSoftmaxHead`. `compile`, `fit`, `evaluate`, `predict`, `save` and `export` are
+    Keras's own. 251,682 parameters for 80 labels and 256 features.
+
+    A loss that needs more than probabilities names it in an attribute `inputs` (see
+    `WeakNegative`) and gets a dict of these intermediates as `y_pred`; any other Keras
+    loss gets the probabilities.
+
+    Args:
+        num_labels: Number of labels, L.
+        image_size: `(height, width)` of the images in pixels. Defaults to `(640, 640)`.
+        patch_size: Side of a patch in pixels. Defaults to `64`.
+        num_downsamples: Number of smaller copies of the image. Defaults to `3`.
+        downsample_ratio: Ratio between them. Defaults to `2`.
+        strides: Step between patches. Defaults to `None`: `patch_size`.
+        max_patches_per_level: Random subsampling in training. Defaults to `None`.
+        features: Size of all embeddings, F. Defaults to `256`.
+        hidden_units: Neurons of the pooling MLP's first layer. Defaults to `256`.
+        codebook_initializer: Of the label codebooks. Defaults to `None`; see
+            `CodebookAttentionPool`.
+        batch_norm_momentum: Of the embedder's batch norms. Defaults to `0.99`.
+        pixel_mean, pixel_variance: Of the embedder's input, see `PatchEmbedder`.
+        seed: Integer seed of the patch subsampling. Defaults to `None`.
+
+    Call arguments:
+        images: `(B, H, W, 3)` with values from 0 to 255, uint8 or float.
+        training: Whether to subsample patches and use batch statistics.
+
+    Returns:
+        float32 probabilities `(B, L)`.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+
+    ```python
+    model = PatchClassifier(num_labels=20)
+    model.compile(Lamb(1e-3, weight_decay=1e-4), WeakNegative())
+    model.fit(images, labels, batch_size=16, epochs=25)  # labels in {+1, 0, -1}
+    probabilities = model.predict(images)
+    ```
+
+    Reference:
+        Jouanneau et al., section 3.1, Fig. 1; sizes of section 4.1.
+    """
+
+    def __init__(
+        self,
+        num_labels,
+        image_size=(640, 640),
+        patch_size=64,
+        num_downsamples=3,
+        downsample_ratio=2,
+        strides=None,
+        max_patches_per_level=None,
+        features=256,
+        hidden_units=256,
+        codebook_initializer=None,
+        batch_norm_momentum=0.99,
+        pixel_mean=(0.0, 0.0, 0.0),
+        pixel_variance=(1.0, 1.0, 1.0),
+        seed=None,
+        **kwargs,
+    ):
+        dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
+        image_size = tuple(image_size)
+        if len(image_size) != 2:
+            raise ValueError(
+                f"Expected `image_size` to be (height, width). Received: image_size={image_size}"
+            )
+        for side in image_size:
+            check_positive_integer("image_size", side)
+
+        # === Layers ===
+        patch_extractor = PatchExtractor(
+            patch_size,
+            num_downsamples,
+            downsample_ratio,
+            strides=strides,
+            max_patches_per_level=max_patches_per_level,
+            seed=seed,
+            dtype=dtype,
+            name="patch_extractor",
+        )
+        patch_embedder = PatchEmbedder(
+            features,
+            batch_norm_momentum=batch_norm_momentum,
+            pixel_mean=pixel_mean,
+            pixel_variance=pixel_variance,
+            dtype=dtype,
+            name="patch_embedder",
+        )
+        codebook_attention_pool = CodebookAttentionPool(
+            num_labels,
+            hidden_units,
+            codebook_initializer=codebook_initializer,
+            dtype=dtype,
+            name="codebook_attention_pool",
+        )
+        shared_softmax_head = SharedSoftmaxHead(
+            num_labels, dtype=dtype, name="shared_softmax_head"
+        )
+
+        # === Functional model ===
+        images = keras.Input((*image_size, 3), dtype="float32", name="images")
+        patches = patch_extractor(images)
+        patch_embeddings = patch_embedder(patches)
+        image_embeddings = codebook_attention_pool(patch_embeddings)
+        probabilities = shared_softmax_head(image_embeddings)
+        super().__init__(images, probabilities, **kwargs)
+
+        # === Config ===
+        self.patch_extractor = patch_extractor
+        self.patch_embedder = patch_embedder
+        self.codebook_attention_pool = codebook_attention_pool
+        self.shared_softmax_head = shared_softmax_head
+        self.num_labels = num_labels
+        self.image_size = image_size
+        self.codebook_initializer = codebook_attention_pool.codebook_initializer
+        self.batch_norm_momentum = batch_norm_momentum
+        self.seed = seed
+        self._policy = dtype
+        self._named_outputs = None
+
+    def intermediates(self, images, training=None):
+        """Everything between an image and its probabilities, as tensors, by name.
+
+        Args:
+            images: `(B, H, W, 3)`, values from 0 to 255.
+            training: As in `call`.
+
+        Returns:
+            Dict of `"patches"` (B, P, h, w, 3), `"patch_embeddings"` (B, P, F),
+            `"attention"` (B, L, P), `"image_embeddings"` (B, L, F), `"logits"` (B, L)
+            and `"probabilities"` (B, L).
+        """
+        patches = self.patch_extractor(images, training=training)
+        patch_embeddings = self.patch_embedder(patches, training=training)
+        image_embeddings, attention = self.codebook_attention_pool(
+            patch_embeddings, return_attention=True
+        )
+        probabilities, logits = self.shared_softmax_head(image_embeddings, return_logits=True)
+        return {
+            "patches": patches,
+            "patch_embeddings": patch_embeddings,
+            "attention": attention,
+            "image_embeddings": image_embeddings,
+            "logits": logits,
+            "probabilities": probabilities,
+        }
+
+    def explain(self, images):
+        """Every intermediate of a batch, as NumPy arrays, in inference.
+
+        Args:
+            images: `(B, H, W, 3)`, values from 0 to 255.
+
+        Returns:
+            Dict as of `intermediates`, float32 arrays. `patch_boxes` tells where the
+            patches lie.
+        """
+        outputs = self.intermediates(ops.convert_to_tensor(images), training=False)
+        return {
+            name: ops.convert_to_numpy(ops.cast(value, "float32"))
+            for name, value in outputs.items()
+        }
+
+    @property
+    def patch_boxes(self):
+        """Boxes `(P, 4)` of the patches, see `PatchExtractor.patch_boxes`."""
+        return self.patch_extractor.patch_boxes(self.image_size)
+
+    # === Training: Keras's own steps, with what the loss needs as `y_pred` ===
+
+    def call(self, inputs, training=None, mask=None):
+        if self._named_outputs is None:
+            return super().call(inputs, training=training, mask=mask)
+        outputs = self.intermediates(inputs, training=training)
+        # Metrics want the probabilities, whatever the loss wants.
+        return {name: outputs[name] for name in {*self._named_outputs, "probabilities"}}
+
+    @contextlib.contextmanager
+    def _outputs_for_loss(self):
+        """While a step is traced, `call` returns what the loss names in `inputs`."""
+        self._named_outputs = getattr(self.loss, "inputs", None)
+        try:
+            yield
+        finally:
+            self._named_outputs = None
+
+    def train_step(self, *args, **kwargs):
+        with self._outputs_for_loss():
+            return super().train_step(*args, **kwargs)
+
+    def test_step(self, *args, **kwargs):
+        with self._outputs_for_loss():
+            return super().test_step(*args, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        names = getattr(self.loss, "inputs", None)
+        if names is None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+        if not isinstance(y_pred, dict):  # called with the output of `model(x)`
+            y_pred = self.intermediates(x, training=training)
+        loss = self.loss(y, {name: y_pred[name] for name in names}, sample_weight)
+        for additional in self.losses:
+            loss = loss + ops.sum(ops.cast(additional, loss.dtype))
+        return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if isinstance(y_pred, dict):
+            y_pred = y_pred["probabilities"]
+        return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def get_config(self):
+        extractor = self.patch_extractor
+        return {
+            "num_labels": self.num_labels,
+            "image_size": self.image_size,
+            "patch_size": extractor.patch_size,
+            "num_downsamples": extractor.num_downsamples,
+            "downsample_ratio": extractor.downsample_ratio,
+            "strides": extractor.strides,
+            "max_patches_per_level": extractor.max_patches_per_level,
+            "features": self.patch_embedder.features,
+            "hidden_units": self.codebook_attention_pool.hidden_units,
+            "codebook_initializer": keras.initializers.serialize(self.codebook_initializer),
+            "batch_norm_momentum": self.batch_norm_momentum,
+            "pixel_mean": self.patch_embedder.pixel_mean,
+            "pixel_variance": self.patch_embedder.pixel_variance,
+            "seed": self.seed,
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self._policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
