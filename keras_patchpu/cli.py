@@ -1,0 +1,104 @@
+"""The command `patchpu`."""
+
+import dataclasses
+import sys
+
+import docstring_parser
+import yaml
+from jsonargparse import (
+    ActionConfigFile,
+    ActionYesNo,
+    ArgumentParser,
+    DefaultHelpFormatter,
+)
+
+from keras_patchpu.experiments.config import PRESETS, TrainConfig
+
+
+def parse_train_config(arguments):
+    """Settings from the command line.
+
+    Order, later wins: defaults, preset of the data set, `--config` file, options. With
+    `--resume` the settings saved in the run folder stand in for preset and defaults.
+
+    Args:
+        arguments: List of strings, without the command's name.
+
+    Returns:
+        `TrainConfig`. Ends the process with code 2 and a message on a wrong one.
+    """
+    parser = _train_parser()
+    # Once for what chooses the defaults, once with them.
+    first = parser.parse_args(arguments)
+    defaults = PRESETS[first.dataset]
+    if first.resume:
+        from keras_patchpu.experiments.run_folder import RunFolder
+
+        folder = first.output or TrainConfig(**_settings(first)).output
+        defaults = RunFolder(folder).saved_settings() or defaults
+    parser.set_defaults(defaults)
+    return TrainConfig(**_settings(parser.parse_args(arguments)))
+
+
+def _train_parser():
+    """One option for each field of `TrainConfig`, documented by its docstring."""
+    parser = ArgumentParser(
+        prog="patchpu train",
+        description="Train on images of which one label each is known, and write a run folder.",
+        formatter_class=DefaultHelpFormatter,
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings.")
+    helps = {item.arg_name: item.description for item in docstring_parser.parse_from_object(TrainConfig).params}
+    for field in dataclasses.fields(TrainConfig):
+        name, text = field.name.replace("_", "-"), " ".join(helps[field.name].split())
+        kind = {"type": field.type}
+        if field.type is bool:
+            kind = {"action": ActionYesNo(yes_prefix="", no_prefix="no-")}
+        parser.add_argument(f"--{name}", default=field.default, help=text, **kind)
+    return parser
+
+
+def _settings(namespace):
+    values = namespace.as_dict()
+    values.pop("config", None)
+    return values
+
+
+def main(arguments=None):
+    """Entry point. Exit code 2 and a message for what a user can mend."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] not in ("train",):
+        wanted = arguments[0] if arguments else "no command"
+        asked_for_help = wanted in ("-h", "--help")
+        print(
+            "usage: patchpu train [--help] [options]\n\n"
+            "  train    train on images of which one label each is known",
+            file=sys.stdout if asked_for_help else sys.stderr,
+        )
+        if not asked_for_help:
+            print(f"patchpu: error: expected a command. Received: {wanted}", file=sys.stderr)
+        raise SystemExit(0 if asked_for_help else 2)
+    _train(arguments[1:])
+
+
+def _train(arguments):
+    try:
+        config = parse_train_config(arguments)
+        from keras_patchpu.experiments.run import prepare, run
+
+        prepared = prepare(config)
+    except (ValueError, OSError) as error:
+        print(f"patchpu train: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    print(yaml.safe_dump({"run folder": config.output, **config.settings()}, sort_keys=False))
+    report = run(config, *prepared)
+    places = report["localization"]
+    print(
+        f"\nfinal val mAP {report['val_mAP']:.4f} after epoch {report['epochs']}; "
+        f"attention's peak in the label's box {places['peak_in_box']:.1%}\n"
+        f"report: {config.output}/report.md"
+    )
+
+
+if __name__ == "__main__":
+    main()

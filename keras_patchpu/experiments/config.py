@@ -1,0 +1,115 @@
+"""Every setting of a run, typed, with the presets. Imports no framework."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import yaml
+
+from keras_patchpu.validation import check_number, check_positive_integer
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one training run.
+
+    Where a preset says nothing, defaults are the paper's (section 4.1). A preset is
+    chosen by `dataset`; a config file overrides it, and the command line overrides both.
+
+    Args:
+        dataset: What to train on; also chooses the preset.
+        loss: `wn` weak negatives (the paper's), `bce` full labels, `an` assume negative,
+            `epr` expected positive regularization.
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        learning_rate: Of LAMB, at the start.
+        schedule: `halving` halves the rate after epochs 5, 10 and 15 (the paper's),
+            `cosine` lowers it to 2 % over the run, `constant` keeps it.
+        weight_decay: Of LAMB, inside the trust ratio.
+        seed: Of the initial weights, the order of the images and the digit scenes.
+        output: Run folder. Default: runs/DATASET-LOSS-seedSEED.
+        resume: Go on with the run in the folder, where it was stopped.
+        image_size: Side in pixels that images are resized to.
+        patch_size: Side of a patch in pixels.
+        num_downsamples: Smaller copies of the image, each half the side.
+        max_patches_per_level: Random patches of each level in training; all by default.
+        features: Size of the embeddings.
+        hidden_units: Neurons of the pooling MLP.
+        codebook_std: Standard deviation of the initial codebook; features ** -0.5 by
+            default.
+        batch_norm_momentum: Of the running statistics.
+        theta: Similarity threshold of the weak negatives, eq. (7).
+        stop_gradient: Whether weak negatives are constants for the gradient.
+        negative_weight: Weight of the assumed negatives (`an`).
+        expected_positives: Labels an image for `epr`; by default the mean of the true
+            annotation of the training images.
+        num_train: Training scenes (digits).
+        num_validation: Validation scenes (digits).
+        difficulty: Of the scenes, 0 to 1 (digits).
+    """
+
+    dataset: Literal["digits", "voc", "coco"] = "digits"
+    loss: Literal["wn", "bce", "an", "epr"] = "wn"
+    epochs: int = 25
+    batch_size: int = 16
+    learning_rate: float = 0.001
+    schedule: Literal["halving", "cosine", "constant"] = "halving"
+    weight_decay: float = 0.0001
+    seed: int = 0
+    output: str | None = None
+    resume: bool = False
+    image_size: int = 640
+    patch_size: int = 64
+    num_downsamples: int = 3
+    max_patches_per_level: int | None = None
+    features: int = 256
+    hidden_units: int = 256
+    codebook_std: float | None = None
+    batch_norm_momentum: float = 0.99
+    theta: float = 0.0
+    stop_gradient: bool = True
+    negative_weight: float = 1.0
+    expected_positives: float | None = None
+    num_train: int = 16000
+    num_validation: int = 2000
+    difficulty: float = 0.5
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "image_size", "num_train", "num_validation"):
+            check_positive_integer(name, getattr(self, name))
+        check_positive_integer("seed", self.seed, minimum=0)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_number("weight_decay", self.weight_decay, minimum=0)
+        if self.codebook_std is not None:
+            check_number("codebook_std", self.codebook_std, above=0)
+        if self.output is None:
+            output = pathlib.Path("runs", f"{self.dataset}-{self.loss}-seed{self.seed}")
+            object.__setattr__(self, "output", str(output))
+
+    def settings(self):
+        """What decides the result, as a dict: everything but where and how it is run."""
+        values = dataclasses.asdict(self)
+        del values["output"], values["resume"]
+        return values
+
+    def to_yaml(self):
+        return yaml.safe_dump(self.settings(), sort_keys=False)
+
+
+# Settings by data set where they differ from the paper's.
+PRESETS = {
+    # Command: python train.py. Chosen by measurement, see results/digits/README.md.
+    "digits": {
+        "epochs": 6,
+        "learning_rate": 0.003,
+        "schedule": "cosine",
+        "image_size": 64,
+        "patch_size": 16,
+        "num_downsamples": 2,
+        "codebook_std": 0.02,
+        "batch_norm_momentum": 0.98,
+    },
+    # The paper gives the mean number of labels an image for EPR.
+    "voc": {"expected_positives": 1.38},
+    "coco": {"expected_positives": 2.92},
+}

@@ -1,0 +1,39 @@
+"""Exact validation metrics at the end of every epoch."""
+
+import keras
+import numpy as np
+
+from keras_patchpu.metrics.average_precision import mean_average_precision
+
+
+class Evaluation(keras.callbacks.Callback):
+    """Adds the exact mAP over a whole validation set to the logs of every epoch.
+
+    Keras metrics see one batch at a time and cannot be exact; this callback predicts
+    the set at the end of each epoch. Put it before callbacks that read its value:
+    `ModelCheckpoint(monitor="val_mAP", mode="max")`, `CSVLogger`, ... The progress bar
+    and the history show it too.
+
+    Args:
+        images: Anything that `model.predict` takes: an array, a `tf.data.Dataset`, a
+            `PyDataset`. Every image counts, also those of an incomplete last batch.
+        labels: `(N, L)` true annotation, in the order of the images; values above 0
+            count as present.
+        batch_size: Of the prediction, for arrays. Defaults to `None`: Keras's 32.
+        name: Name of the value in the logs. Defaults to `"val_mAP"`.
+
+    After each epoch `scores` holds the predicted probabilities.
+    """
+
+    def __init__(self, images, labels, batch_size=None, name="val_mAP"):
+        super().__init__()
+        self.images = images
+        self.labels = np.asarray(labels)
+        self.batch_size = batch_size
+        self.name = name
+        self.scores = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.scores = self.model.predict(self.images, batch_size=self.batch_size, verbose=0)
+        if logs is not None:
+            logs[self.name] = mean_average_precision(self.labels, self.scores)

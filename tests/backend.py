@@ -1,0 +1,41 @@
+"""What the tests need of the three backends and Keras does not offer."""
+
+import keras
+import numpy as np
+from keras import ops
+
+HAS_FLOAT64 = keras.backend.backend() != "jax"  # off by default in jax
+
+
+def gradient(function, x):
+    """Gradient of a scalar function of one tensor at `x`, as a NumPy array of x's shape.
+
+    Zeros where the function does not depend on `x`.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.convert_to_tensor(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        result = tape.gradient(value, x, unconnected_gradients="zero")
+    elif backend == "jax":
+        import jax
+
+        result = jax.grad(function)(jax.numpy.asarray(x))
+    else:
+        x = ops.convert_to_tensor(x).detach().clone().requires_grad_(True)
+        value = function(x)
+        if value.requires_grad:
+            value.backward()
+        result = ops.zeros_like(x) if x.grad is None else x.grad
+    return np.asarray(ops.convert_to_numpy(result))
+
+
+def numpy(x):
+    """A tensor as a NumPy array; half precision becomes float32."""
+    if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16"):
+        x = ops.cast(x, "float32")
+    return ops.convert_to_numpy(x)

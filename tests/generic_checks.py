@@ -1,0 +1,385 @@
+"""Checks that every public Keras class of the package must pass.
+
+A `Case` says how to build an object with no argument at its default, and what to feed it.
+"""
+
+import dataclasses
+import inspect
+import json
+
+import keras
+import numpy as np
+from backend import gradient, numpy
+from keras import ops
+
+BASE_CLASSES = {
+    "layer": keras.layers.Layer,
+    "model": keras.Model,
+    "loss": keras.losses.Loss,
+    "optimizer": keras.optimizers.Optimizer,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """How to test one class.
+
+    Attributes:
+        cls: The class.
+        arguments: A value other than its default for every argument of the constructor.
+        bad: Pairs of an argument and a value that must be refused.
+        inputs: Shape of one input of a layer or model, without the batch.
+        sublayers: Number of layers inside a layer or model, itself not counted.
+    """
+
+    cls: type
+    arguments: dict
+    bad: list
+    inputs: tuple = ()
+    sublayers: int = 0
+
+    @property
+    def kind(self):
+        return next(kind for kind, base in reversed(BASE_CLASSES.items()) if self.is_a(base))
+
+    def is_a(self, base):
+        return issubclass(self.cls, base)
+
+    def build(self, **kwargs):
+        return self.cls(**(self.arguments | kwargs))
+
+    def data(self, batch=2, dtype="float32"):
+        """Inputs of a layer or model, values from 0 to 255 where they are images."""
+        high = 255 if self.inputs[-1] == 3 and len(self.inputs) > 2 else 1
+        random = np.random.default_rng(0)
+        return random.uniform(0, high, (batch, *self.inputs)).astype(dtype)
+
+
+def constructor_arguments(cls):
+    """Own arguments of the constructor and their defaults."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return {p.name: p.default for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
+
+
+def plain(value):
+    """What an argument looks like in JSON."""
+    if isinstance(value, keras.initializers.Initializer):
+        value = keras.initializers.serialize(value)
+    return json.loads(json.dumps(value))
+
+
+def shapes(structure):
+    return keras.tree.map_structure(lambda x: tuple(x.shape), structure)
+
+
+def dtypes(structure):
+    return keras.tree.map_structure(lambda x: keras.backend.standardize_dtype(x.dtype), structure)
+
+
+def randomize(layer):
+    """Gives every float weight random values, so that biases and statistics count too."""
+    random = np.random.default_rng(1)
+    for weight in layer.weights:
+        if "float" not in keras.backend.standardize_dtype(weight.dtype):
+            continue
+        name, shape = weight.path.split("/")[-1], weight.shape
+        if name == "kernel":
+            # A depthwise kernel (k, k, channels, 1) sums over its window alone.
+            fan_in = np.prod(shape[:-2] if len(shape) == 4 and shape[-1] == 1 else shape[:-1])
+            values = random.normal(size=shape) / np.sqrt(fan_in)
+        elif name == "moving_variance":
+            # Small, because the blocks of EfficientNet shrink what they are given.
+            values = random.uniform(0.3, 0.6, shape)
+        elif name == "gamma":
+            values = random.uniform(0.5, 1.5, shape)
+        else:
+            values = 0.3 * random.normal(size=shape)
+        weight.assign(values)
+
+
+def built_layer(case, **kwargs):
+    layer = case.build(**kwargs)
+    if not layer.built:
+        layer.build((None, *case.inputs))
+    randomize(layer)
+    return layer
+
+
+def as_model(case, layer):
+    """A layer as a model of its own; a model as it is."""
+    if case.kind == "model":
+        return layer
+    inputs = keras.Input(case.inputs)
+    return keras.Model(inputs, layer(inputs))
+
+
+# === Config ===
+
+
+def check_config(case):
+    """The config is exactly the constructor's arguments and those of the base class."""
+    own = constructor_arguments(case.cls)
+    for name, default in own.items():
+        if name != "name":
+            assert name in case.arguments, f"the case leaves out {name!r}"
+            assert case.arguments[name] is not default
+            assert plain(case.arguments[name]) != default, f"{name!r} is at its default"
+    thing = case.build(name="some_name")
+    config = thing.get_config()
+    base = {
+        "layer": {"name", "trainable", "dtype"},
+        "model": {"name", "trainable", "dtype"},
+        "loss": {"name", "reduction"},
+        "optimizer": set(keras.optimizers.SGD().get_config()) - {"momentum", "nesterov"},
+    }[case.kind]
+    assert set(config) == set(own) | base
+    assert config["name"] == "some_name"
+    for name, value in case.arguments.items():
+        expected, stored = plain(value), plain(config[name])
+        if isinstance(expected, float):
+            np.testing.assert_allclose(stored, expected, rtol=1e-6, err_msg=name)
+        else:
+            assert stored == expected, name
+
+
+def check_round_trip(case):
+    """`from_config`, and Keras's own serialization through JSON, give the same object."""
+    thing = case.build(name="some_name")
+    config = thing.get_config()
+    rebuilt = case.cls.from_config(thing.get_config())
+    assert type(rebuilt) is case.cls
+    assert plain(rebuilt.get_config()) == plain(config)
+    assert thing.get_config() is not thing.get_config()
+
+    serialized = json.loads(json.dumps(keras.saving.serialize_keras_object(thing)))
+    assert serialized["registered_name"] == f"keras_patchpu>{case.cls.__name__}"
+    restored = keras.saving.deserialize_keras_object(serialized)
+    assert type(restored) is case.cls
+    assert plain(restored.get_config()) == plain(config)
+    # The tuples of a config become lists on the way, and must come back as they were.
+    assert restored.get_config() == config
+
+
+def check_trainable(case):
+    """A frozen layer stays frozen through its config."""
+    layer = case.build(trainable=False)
+    assert layer.get_config()["trainable"] is False
+    assert case.cls.from_config(layer.get_config()).trainable is False
+
+
+# === Layers and models ===
+
+
+def check_weights(case):
+    """`build` alone makes all weights, and a rebuilt layer with them computes the same."""
+    layer = built_layer(case)
+    count = len(layer.weights)
+    inner = list(layer._flatten_layers(include_self=False))
+    assert len(inner) == case.sublayers
+    expected = numpy(layer(case.data()))
+    assert len(layer.weights) == count
+    again = case.cls.from_config(layer.get_config())
+    if not again.built:
+        again.build((None, *case.inputs))
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(numpy(again(case.data())), expected)
+
+
+def check_shapes(case):
+    """Symbolic and real outputs have the shapes that `compute_output_shape` tells."""
+    layer = built_layer(case)
+    real = layer(case.data())
+    symbolic = layer(keras.Input(case.inputs))
+    assert symbolic.shape == (None, *real.shape[1:])
+    assert dtypes(symbolic) == dtypes(real)
+    assert tuple(layer.compute_output_shape((None, *case.inputs))) == symbolic.shape
+    assert tuple(layer.compute_output_shape((2, *case.inputs))) == tuple(real.shape)
+    # One image alone gives what it gives in a batch.
+    alone = layer(case.data()[:1])
+    np.testing.assert_allclose(numpy(alone), numpy(real)[:1], rtol=1e-4, atol=1e-4)
+
+
+def check_saving(case, path):
+    """A `.keras` file gives the same output, and a model rebuilt from it the same config."""
+    model = as_model(case, built_layer(case))
+    expected = model.predict(case.data(), verbose=0)
+    model.save(path)
+    loaded = keras.saving.load_model(path)
+    assert type(loaded) is type(model)
+    assert plain(loaded.get_config()) == plain(model.get_config())
+    np.testing.assert_allclose(loaded.predict(case.data(), verbose=0), expected, rtol=1e-5)
+
+
+def check_mixed_precision(case, policy):
+    """Outputs have the dtype that was announced, variables are float32, no child is left out."""
+    layer = built_layer(case, dtype=policy)
+    assert layer.dtype_policy.name == policy
+    inner = list(layer._flatten_layers(include_self=False))
+    assert len(inner) == case.sublayers
+    for each in inner:
+        if not isinstance(each, keras.layers.InputLayer):
+            assert each.dtype_policy.name == policy, each.name
+    floats = [v for v in layer.variables if "float" in dtypes(v)]
+    assert {dtypes(v) for v in floats} <= {"float32"}
+    assert dtypes(layer(case.data())) == dtypes(layer(keras.Input(case.inputs)))
+    full = built_layer(case)
+    np.testing.assert_allclose(
+        numpy(layer(case.data())), numpy(full(case.data())), rtol=0.1, atol=0.05
+    )
+
+
+def check_compiled(case):
+    """A compiled call equals an eager one."""
+    layer = built_layer(case)
+    model = as_model(case, layer)
+    model.compile(jit_compile=True)
+    np.testing.assert_allclose(
+        model.predict(case.data(), verbose=0), numpy(layer(case.data())), rtol=1e-4, atol=1e-5
+    )
+
+
+# === Losses ===
+
+
+def predictions_of(case, logits, embeddings=None):
+    """What the loss takes as `y_pred`: probabilities, or a dict for a loss that names `inputs`."""
+    if not hasattr(case.cls, "inputs"):
+        return 1 / (1 + np.exp(-np.clip(logits, -700, 700).astype("float64")))
+    if embeddings is None:
+        embeddings = np.random.default_rng(0).normal(size=(*logits.shape, 4))
+    return {"logits": logits, "image_embeddings": embeddings.astype("float32")}
+
+
+def loss_and_gradients(loss, labels, y_pred):
+    """Value and the gradient with respect to every tensor of `y_pred`, by name."""
+    if not isinstance(y_pred, dict):
+        return numpy(loss(labels, y_pred)), {
+            "probabilities": gradient(lambda x: loss(labels, x), y_pred)
+        }
+    slopes = {
+        name: gradient(lambda x, name=name: loss(labels, {**y_pred, name: x}), y_pred[name])
+        for name in y_pred
+    }
+    return numpy(loss(labels, y_pred)), slopes
+
+
+def extreme_labels_and_logits():
+    """Every label with every extreme, and a row that has no observed label."""
+    labels = np.array([[1, 1, 1, -1, -1, -1, 0, 0], [0] * 8, [1] + [0] * 7], "int8")
+    logits = np.array([-1e4, 1e4, 0, -1e4, 1e4, 0, 1e4, -1e4], "float32")
+    return labels, np.stack([logits, logits, logits])
+
+
+def check_extreme_predictions(case):
+    """Finite loss and gradient where probabilities are exactly 0 and 1."""
+    labels, logits = extreme_labels_and_logits()
+    y_pred = predictions_of(case, logits)
+    if not isinstance(y_pred, dict):
+        y_pred = y_pred.astype("float32")
+        assert {0.0, 1.0} <= set(y_pred.ravel())
+    value, slopes = loss_and_gradients(case.build(), labels, y_pred)
+    assert np.isfinite(value) and value > 0
+    for name, slope in slopes.items():
+        assert np.isfinite(slope).all(), name
+    # The confidently missed positive is what must be pulled.
+    assert next(iter(slopes.values()))[0, 0] < 0
+
+
+def check_degenerate_embeddings(case):
+    """Finite loss and gradient with embeddings of zeros, among others and alone."""
+    labels, logits = extreme_labels_and_logits()
+    for embeddings in (np.zeros((3, 8, 4)), np.random.default_rng(0).normal(size=(3, 8, 4))):
+        embeddings[:, 0] = 0
+        embeddings[0, 6] = 0
+        y_pred = predictions_of(case, logits, embeddings)
+        value, slopes = loss_and_gradients(case.build(), labels, y_pred)
+        assert np.isfinite(value)
+        assert set(slopes) == {"logits", "image_embeddings"}
+        for name, slope in slopes.items():
+            assert np.isfinite(slope).all(), name
+
+
+def check_nothing_observed(case):
+    """A batch without any observed label has a finite loss, of 0 where labels are all there is."""
+    logits = np.array([[0.5, -1.0]], "float32")
+    y_pred = predictions_of(case, logits)
+    value, slopes = loss_and_gradients(case.build(), np.zeros((1, 2), "int8"), y_pred)
+    assert np.isfinite(value)
+    for slope in slopes.values():
+        assert np.isfinite(slope).all()
+
+
+def check_half_precision(case):
+    """float16 predictions are computed with in float32, extremes included."""
+    labels, logits = extreme_labels_and_logits()
+    y_pred = predictions_of(case, logits)
+    half = keras.tree.map_structure(lambda x: x.astype("float16"), y_pred)
+    full = keras.tree.map_structure(lambda x: x.astype("float32"), half)
+    loss = case.build()
+    value = loss(labels, keras.tree.map_structure(ops.convert_to_tensor, half))
+    assert dtypes(value) == "float32"
+    assert np.isfinite(numpy(value))
+    np.testing.assert_allclose(numpy(value), numpy(loss(labels, full)), rtol=1e-6)
+
+
+def check_loss_saving(case, path):
+    """A compiled model saved with the loss evaluates the same after loading."""
+    from small import calibrated_classifier, small_images, small_labels
+
+    model = calibrated_classifier()
+    model.compile(loss=case.build(), run_eagerly=True)
+    model.save(path)
+    loaded = keras.saving.load_model(path)
+    assert type(loaded.loss) is case.cls
+    assert plain(loaded.loss.get_config()) == plain(model.loss.get_config())
+    losses = [each.evaluate(small_images(), small_labels(), verbose=0) for each in (model, loaded)]
+    assert np.isfinite(losses[0])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+# === Optimizers ===
+
+
+def check_optimizer_resumes(case, path):
+    """Saved after two steps and loaded, the next two steps are those of the original."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(6, 4)), random.normal(size=(6, 2))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
+    model.compile(case.build(), "mean_squared_error")
+    model.fit(x, y, batch_size=6, epochs=2, verbose=0)
+    model.save(path)
+    loaded = keras.saving.load_model(path)
+    assert type(loaded.optimizer) is case.cls
+    assert plain(loaded.optimizer.get_config()) == plain(model.optimizer.get_config())
+    before = model.get_weights()
+    for each in (model, loaded):
+        each.fit(x, y, batch_size=6, epochs=2, verbose=0)
+    assert int(loaded.optimizer.iterations) == 4
+    for own, other, old in zip(model.get_weights(), loaded.get_weights(), before):
+        assert not np.array_equal(own, old)
+        np.testing.assert_allclose(other, own, rtol=1e-6, atol=1e-8)
+    for own, other in zip(model.optimizer.variables, loaded.optimizer.variables):
+        np.testing.assert_allclose(numpy(other), numpy(own), rtol=1e-6, atol=1e-8)
+
+
+def check_optimizer_lowers_a_loss(case):
+    """A few steps down a bowl go down."""
+    variable = keras.Variable(np.array([3.0, -2.0], "float32"), name="weights")
+    optimizer = case.build()
+    for _ in range(20):
+        optimizer.apply([2 * variable.value], [variable])
+    assert (numpy(variable) ** 2).sum() < 13
+
+
+# === Errors ===
+
+
+def check_bad_argument(case, argument, value):
+    """A ValueError that names the argument."""
+    try:
+        case.build(**{argument: value})
+    except ValueError as error:
+        message = str(error)
+        assert argument in message, f"the message does not name {argument!r}: {message}"
+    else:
+        raise AssertionError(f"{argument}={value!r} is accepted")

@@ -1,0 +1,210 @@
+"""The weak negatives of eq. (7)-(8) and the loss of eq. (6) and (9)."""
+
+import numpy as np
+import pytest
+from backend import gradient, numpy
+from keras import ops
+
+from keras_patchpu.losses import WeakNegative, weak_negatives
+
+# Directions: cosines with the first 1, 0.6, 0, -1, 0.6; with the third 0, 0.8, 1, 0, 0.8.
+EMBEDDINGS = np.array([[1, 0], [0.6, 0.8], [0, 2], [-1, 0], [3, 4]], "float32")
+
+
+def numpy_weak_negatives(labels, embeddings, theta=0.0):
+    """Eq. (7)-(8) label by label in float64, for rows with an observed positive."""
+    embeddings = np.asarray(embeddings, "float64")
+    weights = np.zeros(labels.shape)
+    for b, row in enumerate(labels):
+        for label in np.flatnonzero(row == 0):
+            betas = []
+            for observed in np.flatnonzero(row == 1):
+                first, second = embeddings[b, label], embeddings[b, observed]
+                cosine = first @ second / (np.linalg.norm(first) * np.linalg.norm(second))
+                betas.append(cosine if cosine > theta else 0.0)
+            weights[b, label] = max(betas)
+        weights[b, row == -1] = 1.0
+    return weights
+
+
+def numpy_loss(labels, logits, embeddings, theta=0.0):
+    """Eq. (9), averaged over images, in float64."""
+    logits = np.asarray(logits, "float64")
+    weights = numpy_weak_negatives(labels, embeddings, theta)
+    positives = (labels == 1) * np.logaddexp(0, -logits)
+    return (positives + weights * np.logaddexp(0, logits)).sum(axis=-1).mean()
+
+
+def random_case(seed=0, images=3, num_labels=6, features=4):
+    """Labels with one to two positives and some negatives, logits, embeddings."""
+    random = np.random.default_rng(seed)
+    labels = np.zeros((images, num_labels), "int8")
+    for row in labels:
+        places = random.permutation(num_labels)
+        row[places[: random.integers(1, 3)]] = 1
+        row[places[4:5]] = -1
+    logits = random.normal(0, 3, (images, num_labels)).astype("float32")
+    embeddings = random.normal(size=(images, num_labels, features)).astype("float32")
+    return labels, logits, embeddings
+
+
+@pytest.mark.parametrize(
+    "labels, theta, expected",
+    [
+        ([1, 0, 0, 0, 0], 0.0, [0, 0.6, 0, 0, 0.6]),
+        ([0, 0, 1, 0, 0], 0.0, [0, 0.8, 0, 0, 0.8]),
+        ([1, 0, 1, 0, 0], 0.0, [0, 0.8, 0, 0, 0.8]),  # the largest of two observed
+        ([1, 1, 0, 0, 0], 0.0, [0, 0, 0.8, 0, 1]),
+        ([1, 0, 0, -1, 0], 0.0, [0, 0.6, 0, 1, 0.6]),  # observed absent
+        ([1, -1, 0, 0, -1], 0.0, [0, 1, 0, 0, 1]),
+        ([1, 0, 0, 0, 0], 0.59, [0, 0.6, 0, 0, 0.6]),
+        ([1, 0, 0, 0, 0], 0.61, [0, 0, 0, 0, 0]),
+        ([1, 0, 1, 0, 0], 0.7, [0, 0.8, 0, 0, 0.8]),
+        ([1, 0, 0, 0, 0], -1.0, [0, 0.6, 0, 0, 0.6]),  # -1 is not above -1
+        ([0, 0, 0, 0, 0], 0.0, [0, 0, 0, 0, 0]),  # nothing observed
+        ([0, -1, 0, 0, 0], 0.0, [0, 1, 0, 0, 0]),
+        ([1, 1, 1, 1, 1], 0.0, [0, 0, 0, 0, 0]),
+    ],
+)
+def test_weak_negatives_by_hand(labels, theta, expected):
+    weights = weak_negatives(np.array([labels], "int8"), EMBEDDINGS[None], theta)
+    np.testing.assert_allclose(numpy(weights), [expected], atol=1e-6)
+
+
+def test_weak_negatives_of_each_image_are_its_own():
+    labels = np.array([[1, 0, 0, 0, 0], [0, 0, 1, 0, 0]], "int8")
+    weights = numpy(weak_negatives(labels, np.stack([EMBEDDINGS, EMBEDDINGS])))
+    np.testing.assert_allclose(weights, [[0, 0.6, 0, 0, 0.6], [0, 0.8, 0, 0, 0.8]], atol=1e-6)
+
+
+def test_weak_negatives_do_not_depend_on_the_length_of_embeddings():
+    labels, _, embeddings = random_case()
+    lengths = 10.0 ** np.random.default_rng(1).uniform(-3, 3, (3, 6, 1))
+    np.testing.assert_allclose(
+        numpy(weak_negatives(labels, (embeddings * lengths).astype("float32"))),
+        numpy_weak_negatives(labels, embeddings),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("length", [1e-7, 1e-10, 1e6, 1e12])
+def test_tiny_and_huge_embeddings_have_a_direction_too(length):
+    # An untrained model in inference gives embeddings of length 1e-6.
+    labels, _, embeddings = random_case()
+    weights = weak_negatives(labels, (embeddings * length).astype("float32"))
+    np.testing.assert_allclose(numpy(weights), numpy_weak_negatives(labels, embeddings), atol=1e-5)
+
+
+def test_an_embedding_of_zeros_is_similar_to_nothing():
+    embeddings = np.array([[[1, 0], [0, 0], [1, 0]]], "float32")
+    weights = numpy(weak_negatives(np.array([[1, 0, 0]]), embeddings))
+    np.testing.assert_allclose(weights, [[0, 0, 1]], atol=1e-6)
+    weights = numpy(weak_negatives(np.array([[0, 1, 0]]), embeddings))
+    np.testing.assert_array_equal(weights, [[0, 0, 0]])
+
+
+def test_weak_negatives_never_exceed_one():
+    # Unit vectors in float32 can have a product a little above 1.
+    embeddings = np.random.default_rng(0).normal(size=(50, 1, 256)).astype("float32")
+    weights = numpy(weak_negatives(np.tile([1, 0], (50, 1)), np.repeat(embeddings, 2, axis=1)))
+    assert weights.max() <= 1
+    np.testing.assert_allclose(weights, np.tile([0.0, 1.0], (50, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("theta", [0.0, 0.4])
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_loss_by_numpy(theta, stop_gradient):
+    labels, logits, embeddings = random_case()
+    loss = WeakNegative(theta=theta, stop_gradient=stop_gradient)
+    value = numpy(loss(labels, {"logits": logits, "image_embeddings": embeddings}))
+    np.testing.assert_allclose(value, numpy_loss(labels, logits, embeddings, theta), rtol=1e-5)
+
+
+def test_loss_of_each_image():
+    labels, logits, embeddings = random_case()
+    loss = WeakNegative(reduction=None)
+    values = numpy(loss(labels, {"logits": logits, "image_embeddings": embeddings}))
+    expected = [
+        numpy_loss(labels[b : b + 1], logits[b : b + 1], embeddings[b : b + 1]) for b in range(3)
+    ]
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_sample_weight():
+    labels, logits, embeddings = random_case()
+    y_pred = {"logits": logits, "image_embeddings": embeddings}
+    value = numpy(WeakNegative()(labels, y_pred, sample_weight=np.array([3.0, 0, 0])))
+    np.testing.assert_allclose(value, numpy_loss(labels[:1], logits[:1], embeddings[:1]), rtol=1e-5)
+
+
+def test_gradient_with_respect_to_logits():
+    labels, logits, embeddings = random_case()
+    loss = WeakNegative()
+    slope = gradient(lambda x: loss(labels, {"logits": x, "image_embeddings": embeddings}), logits)
+    probabilities = 1 / (1 + np.exp(-logits.astype("float64")))
+    weights = numpy_weak_negatives(labels, embeddings)
+    expected = ((labels == 1) * (probabilities - 1) + weights * probabilities) / len(labels)
+    np.testing.assert_allclose(slope, expected, atol=1e-6)
+
+
+def test_stop_gradient_decides_the_gradient_with_respect_to_embeddings():
+    labels, logits, embeddings = random_case()
+
+    def slope(stop_gradient):
+        loss = WeakNegative(stop_gradient=stop_gradient)
+        return gradient(
+            lambda x: loss(labels, {"logits": logits, "image_embeddings": x}), embeddings
+        )
+
+    np.testing.assert_array_equal(slope(True), np.zeros_like(embeddings))
+    expected = np.empty(embeddings.shape)
+    step = 1e-5
+    for index in np.ndindex(embeddings.shape):
+        values = []
+        for sign in (1, -1):
+            moved = embeddings.astype("float64")
+            moved[index] += sign * step
+            values.append(numpy_loss(labels, logits, moved))
+        expected[index] = (values[0] - values[1]) / (2 * step)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(slope(False), expected, atol=1e-4)
+
+
+def test_probabilities_of_zero_and_one_cost_their_log_odds():
+    # -log p of p = sigmoid(-1e4) is 1e4, though p itself is 0 in any precision.
+    labels = np.array([[1, -1]], "int8")
+    y_pred = {"logits": np.array([[-1e4, 1e4]], "float32"), "image_embeddings": np.ones((1, 2, 3))}
+    assert numpy(WeakNegative()(labels, y_pred)) == pytest.approx(2e4)
+    y_pred["logits"] = -y_pred["logits"]
+    assert numpy(WeakNegative()(labels, y_pred)) == 0
+
+
+@pytest.mark.parametrize(
+    "y_pred, received",
+    [
+        (np.zeros((1, 2), "float32"), "Received: "),
+        ({"logits": np.zeros((1, 2), "float32")}, r"Received: \['logits'\]"),
+    ],
+)
+def test_other_predictions_than_the_dict_are_explained(y_pred, received):
+    with pytest.raises(ValueError, match="expects `y_pred` to be a dict with.*" + received):
+        WeakNegative()(np.array([[1, 0]]), y_pred)
+
+
+def test_the_sum_over_labels_is_not_divided_by_their_number():
+    labels, logits, embeddings = random_case(images=1)
+    once = numpy(WeakNegative()(labels, {"logits": logits, "image_embeddings": embeddings}))
+    twice = numpy(
+        WeakNegative()(
+            np.tile(labels, 2),
+            {"logits": np.tile(logits, 2), "image_embeddings": np.tile(embeddings, (1, 2, 1))},
+        )
+    )
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-5)
+
+
+def test_half_precision_embeddings_are_compared_in_float32():
+    # The squares of 300 overflow half precision.
+    embeddings = (300 * EMBEDDINGS[None]).astype("float16")
+    weights = weak_negatives(np.array([[1, 0, 0, 0, 0]]), ops.convert_to_tensor(embeddings))
+    np.testing.assert_allclose(numpy(weights), [[0, 0.6, 0, 0, 0.6]], atol=1e-3)

@@ -1,0 +1,281 @@
+"""The whole network: sizes, intermediates, and Keras's own training with it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from backend import numpy
+from keras import ops
+from small import calibrated_classifier, small_classifier, small_images, small_labels
+
+from keras_patchpu import PatchClassifier
+from keras_patchpu.losses import WeakNegative
+from keras_patchpu.optimizers import Lamb
+
+BLOCKS = ["patch_extractor", "patch_embedder", "codebook_attention_pool", "shared_softmax_head"]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x, "float64")))
+
+
+def weak_negative_loss(labels, logits, embeddings):
+    """Eq. (7)-(9) with theta 0 in NumPy, one value an image."""
+    unit = embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    similarity = np.maximum(np.einsum("blf,bkf->blk", unit, unit), 0)
+    weights = np.where(labels[:, None, :] == 1, similarity, 0).max(axis=-1)
+    weights = np.where(labels == 1, 0, np.where(labels == -1, 1, weights))
+    logits = logits.astype("float64")
+    losses = (labels == 1) * np.logaddexp(0, -logits) + weights * np.logaddexp(0, logits)
+    return losses.sum(axis=-1)
+
+
+@pytest.mark.parametrize("num_labels, parameters", [(80, 251_682), (20, 220_962)])
+def test_size_of_the_paper(num_labels, parameters):
+    model = PatchClassifier(num_labels)
+    assert model.count_params() == parameters
+    assert model.input_shape == (None, 640, 640, 3)
+    assert model.output_shape == (None, num_labels)
+    assert model.get_layer("patch_extractor").output.shape == (None, 130, 64, 64, 3)
+    assert model.get_layer("patch_embedder").output.shape == (None, 130, 256)
+    assert model.get_layer("codebook_attention_pool").output.shape == (None, num_labels, 256)
+    assert model.patch_boxes.shape == (130, 4)
+
+
+def test_summary_names_the_blocks():
+    lines = []
+    model = small_classifier()
+    model.summary(print_fn=lambda line, **kwargs: lines.append(line), line_length=120)
+    text = "\n".join(lines)
+    positions = [text.index(name) for name in ["images", *BLOCKS]]
+    assert positions == sorted(positions)
+    assert [layer.name for layer in model.layers] == ["images", *BLOCKS]
+
+
+def test_explain_names_and_shapes_and_predict():
+    model = calibrated_classifier()
+    images = small_images()
+    outputs = model.explain(images)
+    assert {name: values.shape for name, values in outputs.items()} == {
+        "patches": (4, 5, 16, 16, 3),
+        "patch_embeddings": (4, 5, 8),
+        "attention": (4, 3, 5),
+        "image_embeddings": (4, 3, 8),
+        "logits": (4, 3),
+        "probabilities": (4, 3),
+    }
+    assert {values.dtype.name for values in outputs.values()} == {"float32"}
+    np.testing.assert_array_equal(outputs["patches"][:, 0], images[:, :16, :16])
+    np.testing.assert_array_equal(outputs["patches"][:, 3], images[:, 16:, 16:])
+    np.testing.assert_allclose(outputs["attention"].sum(axis=-1), np.ones((4, 3)), atol=1e-6)
+    np.testing.assert_allclose(outputs["probabilities"], sigmoid(outputs["logits"]), atol=1e-6)
+
+    predicted = model.predict(images, batch_size=3, verbose=0)
+    assert predicted.shape == (4, 3)
+    assert predicted.dtype == np.float32
+    np.testing.assert_allclose(predicted, outputs["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(numpy(model(images)), outputs["probabilities"], atol=1e-5)
+    # Probabilities that differ between images and labels, so that the above says something.
+    assert predicted.std(axis=0).min() > 1e-3 and predicted.std(axis=1).min() > 1e-3
+
+
+def test_uint8_and_float32_images_are_equal():
+    model = calibrated_classifier()
+    images = small_images()
+    as_float = images.astype("float32")
+    np.testing.assert_array_equal(numpy(model(images)), numpy(model(as_float)))
+    np.testing.assert_array_equal(
+        model.predict(images, verbose=0), model.predict(as_float, verbose=0)
+    )
+    np.testing.assert_array_equal(
+        model.explain(images)["logits"], model.explain(as_float)["logits"]
+    )
+
+
+def test_patch_boxes_belong_to_the_patches():
+    expected = [
+        [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1], [0.5, 0, 1, 0.5], [0.5, 0.5, 1, 1], [0, 0, 1, 1]
+    ]  # fmt: skip
+    np.testing.assert_array_equal(small_classifier().patch_boxes, expected)
+
+
+def test_images_need_not_be_square():
+    model = small_classifier(image_size=(32, 48), num_downsamples=0)
+    assert model.explain(np.zeros((1, 32, 48, 3), "uint8"))["patches"].shape == (1, 6, 16, 16, 3)
+
+
+def test_fit_with_a_stock_loss():
+    model = small_classifier()
+    model.compile("adam", "binary_crossentropy", run_eagerly=True)
+    images, labels = small_images(), (small_labels() == 1).astype("float32")
+    probabilities = model.predict(images, verbose=0).astype("float64")
+    expected = -np.where(labels == 1, np.log(probabilities), np.log(1 - probabilities)).mean()
+    assert model.evaluate(images, labels, verbose=0) == pytest.approx(expected, rel=1e-3)
+    losses = model.fit(images, labels, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A classifier after three epochs with the paper's loss, and its training log."""
+    keras.utils.set_random_seed(0)
+    model = small_classifier(max_patches_per_level=2, seed=3)
+    model.compile(
+        Lamb(5e-3, weight_decay=1e-3, no_weight_decay=["bias"]),
+        WeakNegative(),
+        metrics=[keras.metrics.MeanSquaredError(name="error")],
+    )
+    initial = [weight.copy() for weight in model.get_weights()]
+    # Seven images in batches of three: the last batch is a single image.
+    log = model.fit(small_images(7), small_labels(7), batch_size=3, epochs=3, verbose=0)
+    return model, initial, log.history
+
+
+def test_fit_with_the_papers_loss(trained):
+    model, initial, history = trained
+    assert np.isfinite(history["loss"]).all() and np.isfinite(history["error"]).all()
+    assert history["loss"][-1] < history["loss"][0]
+    assert int(model.optimizer.iterations) == 9
+    unchanged = [
+        weight.path
+        for weight, before in zip(model.weights, initial)
+        if np.array_equal(numpy(weight), before)
+    ]
+    assert unchanged == []
+
+
+def test_evaluate_equals_numpy_and_metrics_get_probabilities(trained):
+    model, _, _ = trained
+    images, labels = small_images(5, seed=1), small_labels(5)
+    outputs = model.explain(images)
+    results = model.evaluate(images, labels, batch_size=2, return_dict=True, verbose=0)
+    losses = weak_negative_loss(labels, outputs["logits"], outputs["image_embeddings"])
+    assert results["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+    error = ((labels - outputs["probabilities"]) ** 2).mean()
+    assert results["error"] == pytest.approx(error, rel=1e-4)
+
+
+def test_evaluate_with_sample_weight():
+    model = calibrated_classifier()
+    model.compile(loss=WeakNegative(), jit_compile=False)
+    images, labels = small_images(4), small_labels(4)
+    outputs = model.explain(images)
+    losses = weak_negative_loss(labels, outputs["logits"], outputs["image_embeddings"])
+    result = model.evaluate(
+        images, labels, sample_weight=np.array([4.0, 0, 0, 0]), batch_size=4, verbose=0
+    )
+    assert result == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_prediction_and_training_alternate(trained):
+    # The dict that a training step gives its loss must not leak into `predict` or a call.
+    model, _, _ = trained
+    images = small_images(3)
+    before = model.predict(images, verbose=0)
+    model.evaluate(images, small_labels(3), verbose=0)
+    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
+    np.testing.assert_allclose(numpy(model(images)), before, atol=1e-5)
+    on_batch = model.test_on_batch(images, small_labels(3), return_dict=True)
+    assert on_batch["loss"] == pytest.approx(
+        model.evaluate(images, small_labels(3), verbose=0, return_dict=True)["loss"], rel=1e-4
+    )
+
+
+def test_compute_loss_of_a_plain_call():
+    model = calibrated_classifier()
+    model.compile(loss=WeakNegative(), jit_compile=False)
+    images, labels = ops.convert_to_tensor(small_images()), small_labels()
+    value = model.compute_loss(images, labels, model(images), training=False)
+    outputs = model.explain(images)
+    expected = weak_negative_loss(labels, outputs["logits"], outputs["image_embeddings"]).mean()
+    assert float(numpy(value)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_training_draws_patches():
+    model = small_classifier(max_patches_per_level=1, seed=0)
+    images = small_images(2)
+    assert model.intermediates(images, training=True)["patches"].shape == (2, 2, 16, 16, 3)
+    assert model.explain(images)["patches"].shape == (2, 5, 16, 16, 3)
+
+
+def test_arguments_reach_their_layers():
+    model = small_classifier(
+        strides=8,
+        downsample_ratio=2,
+        codebook_initializer="zeros",
+        batch_norm_momentum=0.5,
+        pixel_mean=(0.1, 0.2, 0.3),
+        pixel_variance=(1, 2, 3),
+    )
+    outputs = model.explain(small_images())
+    assert outputs["patches"].shape[1] == 9 + 1
+    np.testing.assert_allclose(outputs["attention"], np.full((4, 3, 10), 0.1), atol=1e-6)
+    assert model.patch_embedder.stem_bn.momentum == 0.5
+    assert model.patch_embedder.pixel_mean == (0.1, 0.2, 0.3)
+    assert model.patch_embedder.pixel_variance == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("how", ["argument", "global policy"])
+def test_training_in_half_precision_scales_the_loss(how):
+    # Gradients below 6e-8 are zero in float16, so Keras wraps the optimizer.
+    if how == "global policy":
+        keras.config.set_dtype_policy("mixed_float16")
+        model = small_classifier()
+    else:
+        model = small_classifier(dtype="mixed_float16")
+    model.compile(Lamb(), WeakNegative(), run_eagerly=True)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    log = model.fit(small_images(), small_labels(), verbose=0)
+    assert np.isfinite(log.history["loss"]).all()
+    assert model.predict(small_images(), verbose=0).dtype == np.float32
+
+
+@pytest.mark.parametrize("image_size", [(32,), (32, 32, 3), (8, 32), (32, None), 32])
+def test_bad_image_sizes_are_explained(image_size):
+    with pytest.raises(ValueError, match="image_size"):
+        small_classifier(image_size=image_size)
+
+
+FRESH_PROCESS = """
+import json, sys
+import keras, numpy as np
+import keras_patchpu
+model = keras.saving.load_model(sys.argv[1] + "/model.keras")
+data = np.load(sys.argv[1] + "/data.npz")
+predicted = model.predict(data["images"], verbose=0)
+evaluated = model.evaluate(data["images"], data["labels"], verbose=0, return_dict=True)
+state = {f"optimizer/{i}": keras.ops.convert_to_numpy(v)
+         for i, v in enumerate(model.optimizer.variables)}
+np.savez(sys.argv[1] + "/result.npz", predicted=predicted, **state)
+print(json.dumps({"evaluated": evaluated, "names": [
+    type(model).__name__, type(model.optimizer).__name__, type(model.loss).__name__]}))
+"""
+
+
+def test_load_in_a_process_that_only_imports_the_package(trained, tmp_path):
+    model, _, _ = trained
+    images, labels = small_images(5, seed=1), small_labels(5)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    process = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS, str(tmp_path)],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ | {"KERAS_BACKEND": keras.backend.backend()},
+    )
+    assert process.returncode == 0, process.stderr
+    answer = json.loads(process.stdout.splitlines()[-1])
+    assert answer["names"] == ["PatchClassifier", "Lamb", "WeakNegative"]
+    expected = model.evaluate(images, labels, verbose=0, return_dict=True)
+    assert answer["evaluated"] == pytest.approx(expected, rel=1e-5)
+    with np.load(tmp_path / "result.npz") as result:
+        np.testing.assert_allclose(result["predicted"], model.predict(images, verbose=0), atol=1e-6)
+        own = model.optimizer.variables
+        assert sum(name.startswith("optimizer/") for name in result) == len(own)
+        for index, variable in enumerate(own):
+            np.testing.assert_array_equal(result[f"optimizer/{index}"], numpy(variable))

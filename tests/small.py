@@ -1,0 +1,41 @@
+"""A small classifier and data for it."""
+
+import numpy as np
+
+from keras_patchpu import PatchClassifier
+
+
+def small_classifier(**kwargs):
+    """5 patches of 16 pixels of a 32x32 image, 3 labels, 8 features."""
+    arguments = {
+        "num_labels": 3,
+        "image_size": (32, 32),
+        "patch_size": 16,
+        "num_downsamples": 1,
+        "features": 8,
+        "hidden_units": 6,
+    }
+    return PatchClassifier(**(arguments | kwargs))
+
+
+def calibrated_classifier(**kwargs):
+    """A small classifier whose batch norms hold the statistics of `small_images()`.
+
+    Without them an untrained network in inference shrinks every image to nearly nothing.
+    """
+    model = small_classifier(**kwargs, batch_norm_momentum=0.0)
+    model.patch_embedder(model.patch_extractor(small_images()), training=True)
+    return model
+
+
+def small_images(count=4, seed=0):
+    """uint8 images (count, 32, 32, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3)).astype("uint8")
+
+
+def small_labels(count=4):
+    """One observed positive an image, and one observed negative."""
+    labels = np.zeros((count, 3), "int8")
+    labels[np.arange(count), np.arange(count) % 3] = 1
+    labels[0, 1] = -1
+    return labels

@@ -1,0 +1,334 @@
+"""The generic checks over every public class; a new class needs a case here."""
+
+import importlib
+import inspect
+
+import generic_checks
+import keras
+import pytest
+from generic_checks import Case
+
+from keras_patchpu import layers, losses, models, optimizers
+
+# Exported classes that are no Keras objects with a config.
+WITHOUT_CONFIG = {"Evaluation"}
+
+NAN = float("nan")
+NOT_POSITIVE_INTEGERS = [0, -1, 1.5, "2", True]
+NOT_MOMENTUMS = [-0.1, 1.0, NAN, "0.9", None]
+
+BAD_PIXELS = [
+    ("pixel_mean", (0.0, 0.0)),
+    ("pixel_mean", 0.5),
+    ("pixel_mean", ("a", "b", "c")),
+    ("pixel_mean", (0.0, 0.0, NAN)),
+    ("pixel_variance", (1.0, 1.0)),
+    ("pixel_variance", 1.0),
+    ("pixel_variance", (1.0, 0.0, 1.0)),
+    ("pixel_variance", (1.0, -1.0, 1.0)),
+    ("pixel_variance", (1.0, 1.0, NAN)),
+]
+
+
+def initializer(seed=1):
+    return keras.initializers.RandomNormal(stddev=0.3, seed=seed)
+
+
+def bad_values(values, *arguments):
+    return [(argument, value) for argument in arguments for value in values]
+
+
+LABEL_LOSS_BAD = [
+    ("label_reduction", "max"),
+    ("label_reduction", None),
+    ("epsilon", 0),
+    ("epsilon", 1.0),
+    ("epsilon", NAN),
+    ("epsilon", "small"),
+]
+
+CASES = [
+    Case(
+        layers.PatchExtractor,
+        {
+            "patch_size": 8,
+            "num_downsamples": 1,
+            "downsample_ratio": 3,
+            "strides": 4,
+            "max_patches_per_level": 2,
+            "seed": 7,
+        },
+        bad=[
+            *bad_values(NOT_POSITIVE_INTEGERS, "patch_size", "strides", "max_patches_per_level"),
+            *bad_values([-1, 1.5, None], "num_downsamples"),
+            *bad_values([1, 0, 2.0, None], "downsample_ratio"),
+            *bad_values([-1, 1.5, "a"], "seed"),
+        ],
+        inputs=(26, 29, 3),
+    ),
+    Case(
+        layers.PatchEmbedder,
+        {
+            "features": 5,
+            "batch_norm_momentum": 0.5,
+            "pixel_mean": (0.1, 0.2, 0.3),
+            "pixel_variance": (0.5, 0.6, 0.7),
+            "kernel_initializer": initializer(),
+        },
+        bad=[
+            *bad_values(NOT_POSITIVE_INTEGERS, "features"),
+            *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
+            *BAD_PIXELS,
+        ],
+        inputs=(2, 16, 16, 3),
+        sublayers=3 + 5 + 6 + 4 * 8,
+    ),
+    Case(
+        layers.MobileInvertedBottleneck,
+        {
+            "filters": 6,
+            "kernel_size": 5,
+            "strides": 2,
+            "expansion": 2,
+            "squeeze_ratio": 0.5,
+            "batch_norm_momentum": 0.5,
+            "kernel_initializer": initializer(),
+        },
+        bad=[
+            *bad_values(NOT_POSITIVE_INTEGERS, "filters", "kernel_size", "strides", "expansion"),
+            *bad_values([0, 1.1, -0.5, NAN, None], "squeeze_ratio"),
+            *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
+        ],
+        inputs=(9, 7, 4),
+        sublayers=8,
+    ),
+    Case(
+        layers.CodebookAttentionPool,
+        {
+            "num_labels": 3,
+            "hidden_units": 7,
+            "codebook_initializer": initializer(2),
+            "kernel_initializer": initializer(),
+        },
+        bad=bad_values(NOT_POSITIVE_INTEGERS, "num_labels", "hidden_units"),
+        inputs=(5, 4),
+        sublayers=2,
+    ),
+    Case(
+        layers.SharedSoftmaxHead,
+        {"num_labels": 3, "kernel_initializer": initializer()},
+        bad=bad_values(NOT_POSITIVE_INTEGERS, "num_labels"),
+        inputs=(3, 4),
+    ),
+    Case(
+        models.PatchClassifier,
+        {
+            "num_labels": 3,
+            "image_size": (48, 52),
+            "patch_size": 16,
+            "num_downsamples": 1,
+            "downsample_ratio": 3,
+            "strides": 20,
+            "max_patches_per_level": 2,
+            "features": 6,
+            "hidden_units": 5,
+            "codebook_initializer": initializer(),
+            "batch_norm_momentum": 0.9,
+            "pixel_mean": (0.1, 0.2, 0.3),
+            "pixel_variance": (0.5, 0.6, 0.7),
+            "seed": 5,
+        },
+        bad=[
+            *bad_values(
+                NOT_POSITIVE_INTEGERS,
+                "num_labels",
+                "patch_size",
+                "strides",
+                "max_patches_per_level",
+                "features",
+                "hidden_units",
+            ),
+            *bad_values([48, (48,), (48, 52, 3), (48, None), (48.0, 52), (8, 52)], "image_size"),
+            *bad_values([-1, 1.5], "num_downsamples"),
+            *bad_values([1, 2.0], "downsample_ratio"),
+            *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
+            *BAD_PIXELS,
+            ("seed", -1),
+        ],
+        inputs=(48, 52, 3),
+        sublayers=1 + 1 + 46 + 1 + 1 + 2 + 1,
+    ),
+    Case(
+        losses.BinaryCrossentropy,
+        {"label_reduction": "mean", "epsilon": 1e-3},
+        bad=LABEL_LOSS_BAD,
+    ),
+    Case(
+        losses.AssumeNegative,
+        {"weight": 0.5, "label_reduction": "sum", "epsilon": 1e-3},
+        bad=[*LABEL_LOSS_BAD, *bad_values([-1, NAN, "1", None], "weight")],
+    ),
+    Case(
+        losses.ExpectedPositiveRegularization,
+        {"expected_positives": 1.38, "label_reduction": "sum", "epsilon": 1e-3},
+        bad=[*LABEL_LOSS_BAD, *bad_values([0, -1, NAN, "1", None], "expected_positives")],
+    ),
+    Case(
+        losses.WeakNegative,
+        {"theta": 0.25, "stop_gradient": False},
+        bad=[
+            *bad_values([-1.1, 1.1, NAN, "0", None], "theta"),
+            *bad_values([1, None, "yes"], "stop_gradient"),
+        ],
+    ),
+    Case(
+        optimizers.Lamb,
+        {
+            "learning_rate": 0.02,
+            "beta_1": 0.8,
+            "beta_2": 0.9,
+            "epsilon": 1e-3,
+            "weight_decay": 0.1,
+            "no_weight_decay": ["bias"],
+            "no_layer_adaptation": ["gamma"],
+        },
+        bad=[
+            *bad_values([-0.1, 1.0, NAN, "a", None], "beta_1", "beta_2"),
+            *bad_values([0, -1, NAN, None], "epsilon"),
+            *bad_values([-1e-4, NAN, None], "weight_decay"),
+            *bad_values([-1, NAN], "learning_rate"),
+            *bad_values(["bias", 3, [1]], "no_weight_decay", "no_layer_adaptation"),
+        ],
+    ),
+]
+
+
+def cases(*kinds):
+    """Parametrization over the cases of some kinds."""
+    chosen = [case for case in CASES if case.kind in kinds]
+    return pytest.mark.parametrize("case", chosen, ids=lambda case: case.cls.__name__)
+
+
+def inputs_of(case):
+    """What a loss takes of the model besides probabilities."""
+    return getattr(case.cls, "inputs", ())
+
+
+def exported_classes():
+    found = {}
+    for name in ("layers", "losses", "models", "optimizers", "metrics"):
+        module = importlib.import_module(f"keras_patchpu.{name}")
+        for public in getattr(module, "__all__", ()):
+            if inspect.isclass(getattr(module, public)):
+                found[public] = getattr(module, public)
+    return found
+
+
+def test_every_exported_class_has_a_case():
+    exported = set(exported_classes().values())
+    without = {cls for cls in exported if cls.__name__ in WITHOUT_CONFIG}
+    assert exported - without == {case.cls for case in CASES}
+    for cls in without:
+        assert not hasattr(cls, "get_config")
+
+
+def test_every_case_has_bad_arguments():
+    for case in CASES:
+        assert case.bad, case.cls.__name__
+        assert {argument for argument, _ in case.bad} <= set(case.arguments)
+
+
+@cases("layer", "model", "loss", "optimizer")
+def test_config(case):
+    generic_checks.check_config(case)
+
+
+@cases("layer", "model", "loss", "optimizer")
+def test_round_trip(case):
+    generic_checks.check_round_trip(case)
+
+
+@cases("layer", "model")
+def test_trainable(case):
+    generic_checks.check_trainable(case)
+
+
+@cases("layer", "model")
+def test_weights(case):
+    generic_checks.check_weights(case)
+
+
+@cases("layer", "model")
+def test_shapes(case):
+    generic_checks.check_shapes(case)
+
+
+@cases("layer", "model")
+def test_saving(case, tmp_path):
+    generic_checks.check_saving(case, tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@cases("layer", "model")
+def test_mixed_precision(case, policy):
+    generic_checks.check_mixed_precision(case, policy)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="compiling takes minutes on this backend"
+)
+@cases("layer", "model")
+def test_compiled(case):
+    generic_checks.check_compiled(case)
+
+
+@cases("loss")
+def test_extreme_predictions(case):
+    generic_checks.check_extreme_predictions(case)
+
+
+def test_degenerate_embeddings():
+    with_embeddings = [
+        case for case in CASES if case.kind == "loss" and "image_embeddings" in inputs_of(case)
+    ]
+    assert with_embeddings
+    for case in with_embeddings:
+        generic_checks.check_degenerate_embeddings(case)
+
+
+@cases("loss")
+def test_nothing_observed(case):
+    generic_checks.check_nothing_observed(case)
+
+
+@cases("loss")
+def test_half_precision_predictions(case):
+    generic_checks.check_half_precision(case)
+
+
+@cases("loss")
+def test_loss_saving(case, tmp_path):
+    generic_checks.check_loss_saving(case, tmp_path / "model.keras")
+
+
+@cases("optimizer")
+def test_optimizer_resumes(case, tmp_path):
+    generic_checks.check_optimizer_resumes(case, tmp_path / "model.keras")
+
+
+@cases("optimizer")
+def test_optimizer_lowers_a_loss(case):
+    generic_checks.check_optimizer_lowers_a_loss(case)
+
+
+@pytest.mark.parametrize(
+    "case, argument, value",
+    [(case, argument, value) for case in CASES for argument, value in case.bad],
+    ids=[
+        f"{case.cls.__name__}-{argument}-{value!r}"
+        for case in CASES
+        for argument, value in case.bad
+    ],
+)
+def test_bad_argument(case, argument, value):
+    generic_checks.check_bad_argument(case, argument, value)

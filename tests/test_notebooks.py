@@ -1,0 +1,112 @@
+"""The notebooks run, and are committed as they run."""
+
+import os
+import pathlib
+
+import keras
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = pathlib.Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MAX_BYTES = 1_000_000
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook, kind):
+    return [
+        output
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if output.output_type == kind
+    ]
+
+
+def num_pictures(notebook):
+    return sum("image/png" in output.data for output in outputs(notebook, "execute_result"))
+
+
+def summary(notebook):
+    """The `name: value` lines that the last cell prints, as numbers."""
+    text = "".join(output.text for output in code_cells(notebook)[-1].outputs)
+    return {name: float(value) for name, value in (line.split(": ") for line in text.splitlines())}
+
+
+@pytest.fixture(scope="module")
+def environment():
+    """What the kernels need: this package, the backend of this process, the short mode."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {
+        **os.environ,
+        "KERAS_BACKEND": keras.backend.backend(),
+        "MPLBACKEND": "agg",
+        "PATCHPU_NOTEBOOK_SHORT": "1",
+        "PYTHONPATH": path,
+    }
+
+
+@pytest.fixture(scope="module")
+def run(environment):
+    """A function that runs a notebook in a fresh kernel, once, and returns it with outputs."""
+    done = {}
+
+    def run_once(path):
+        if path not in done:
+            notebook = nbformat.read(path, as_version=4)
+            resources = {"metadata": {"path": str(path.parent)}}
+            client = NotebookClient(notebook, timeout=600, resources=resources)
+            # Raises CellExecutionError, with the traceback, if a cell fails.
+            done[path] = client.execute(env=environment)
+        return done[path]
+
+    return run_once
+
+
+def test_there_are_notebooks():
+    assert "01_the_blocks" in [path.stem for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_as_run_from_top_to_bottom(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert num_pictures(notebook) > 0 and outputs(notebook, "stream")
+    assert outputs(notebook, "error") == []
+    assert [output.text for output in outputs(notebook, "stream") if output.name == "stderr"] == []
+    assert path.stat().st_size < MAX_BYTES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_in_a_fresh_kernel(path, run):
+    executed, committed = run(path), nbformat.read(path, as_version=4)
+    assert outputs(executed, "error") == []
+    assert num_pictures(executed) == num_pictures(committed)
+
+
+def test_the_blocks_agree_with_their_equations(run):
+    path = ROOT / "notebooks" / "01_the_blocks.ipynb"
+    committed = summary(nbformat.read(path, as_version=4))
+    for values in (summary(run(path)), committed):
+        assert values["patches"] == 16 + 4 + 1
+        # Equations (1), (3), (8) and (9) by hand against the package, in float32.
+        for name in ("attention_error", "probability_error", "weight_error", "loss_error"):
+            assert values[name] < 1e-4, name
+        # A weight below 1 takes something off "assume negative".
+        assert values["assume_negative_minus_weak"] > -1e-4
+        for name in ("val_mAP", "peak_in_box", "weight_hidden", "weight_absent"):
+            assert 0 <= values[name] <= 1, name
+
+
+def test_the_committed_blocks_have_learned():
+    values = summary(nbformat.read(ROOT / "notebooks" / "01_the_blocks.ipynb", as_version=4))
+    # A guess has 0.2; digits cover an eighth of a scene; see the text of the notebook.
+    assert values["val_mAP"] > 0.4
+    assert values["peak_in_box"] > 0.25
+    assert values["assume_negative_minus_weak"] > 0

@@ -1,0 +1,8 @@
+"""`python train.py` is `patchpu train`; see `python train.py --help`."""
+
+import sys
+
+from keras_patchpu.cli import main
+
+if __name__ == "__main__":
+    main(["train", *sys.argv[1:]])
