@@ -48,7 +48,10 @@ def _train_parser():
         formatter_class=DefaultHelpFormatter,
     )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings.")
-    helps = {item.arg_name: item.description for item in docstring_parser.parse_from_object(TrainConfig).params}
+    helps = {
+        item.arg_name: item.description
+        for item in docstring_parser.parse_from_object(TrainConfig).params
+    }
     for field in dataclasses.fields(TrainConfig):
         name, text = field.name.replace("_", "-"), " ".join(helps[field.name].split())
         kind = {"type": field.type}

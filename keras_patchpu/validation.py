@@ -49,4 +49,6 @@ def check_number(name, value, minimum=None, maximum=None, above=None, below=None
 def check_one_of(name, value, allowed):
     """Raises a ValueError naming the argument unless `value` is one of `allowed`."""
     if value not in allowed:
-        raise ValueError(f"Expected `{name}` to be one of {list(allowed)}. Received: {name}={value!r}")
+        raise ValueError(
+            f"Expected `{name}` to be one of {list(allowed)}. Received: {name}={value!r}"
+        )

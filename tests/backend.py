@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+# Arguments of `compile` for a few steps: compiling costs more than it saves, except in jax.
+FEW_STEPS = {"run_eagerly": keras.backend.backend() != "jax"}
 HAS_FLOAT64 = keras.backend.backend() != "jax"  # off by default in jax
 
 

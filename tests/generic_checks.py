@@ -9,7 +9,7 @@ import json
 
 import keras
 import numpy as np
-from backend import gradient, numpy
+from backend import FEW_STEPS, gradient, numpy
 from keras import ops
 
 BASE_CLASSES = {
@@ -327,7 +327,7 @@ def check_loss_saving(case, path):
     from small import calibrated_classifier, small_images, small_labels
 
     model = calibrated_classifier()
-    model.compile(loss=case.build(), run_eagerly=True)
+    model.compile(loss=case.build(), **FEW_STEPS)
     model.save(path)
     loaded = keras.saving.load_model(path)
     assert type(loaded.loss) is case.cls

@@ -98,8 +98,9 @@ def test_the_blocks_agree_with_their_equations(run):
         # Equations (1), (3), (8) and (9) by hand against the package, in float32.
         for name in ("attention_error", "probability_error", "weight_error", "loss_error"):
             assert values[name] < 1e-4, name
-        # A weight below 1 takes something off "assume negative".
-        assert values["assume_negative_minus_weak"] > -1e-4
+        # Weights of at most 1 add nothing to "assume negative", whose 1e-5 inside each
+        # logarithm takes off 2e-4 at the even probabilities of an untrained model.
+        assert values["assume_negative_minus_weak"] > -3e-4
         for name in ("val_mAP", "peak_in_box", "weight_hidden", "weight_absent"):
             assert 0 <= values[name] <= 1, name
 

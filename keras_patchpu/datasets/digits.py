@@ -31,7 +31,9 @@ class Digits:
     label_names: tuple = tuple(str(digit) for digit in range(NUM_DIGITS))
 
 
-def load_digit_scenes(num_scenes, split="train", image_size=64, max_digits=3, difficulty=0.5, seed=0):
+def load_digit_scenes(
+    num_scenes, split="train", image_size=64, max_digits=3, difficulty=0.25, seed=0
+):
     """Makes scenes of 1 to `max_digits` different handwritten digits.
 
     The digits are scikit-learn's `load_digits` (1,797 written by people), 18 to 28 pixels
@@ -47,7 +49,7 @@ def load_digit_scenes(num_scenes, split="train", image_size=64, max_digits=3, di
         max_digits: Largest number of digits a scene, 1 to 4. Each number from 1 is equally
             likely. Defaults to `3`.
         difficulty: From 0 (bright digits on flat ground) to 1 (dim digits on ground of
-            strong contrast). Defaults to `0.5`.
+            strong contrast). Defaults to `0.25`.
         seed: Integer seed; the same arguments give the same scenes. Defaults to `0`.
 
     Returns:

@@ -37,6 +37,7 @@ class TrainConfig:
         hidden_units: Neurons of the pooling MLP.
         codebook_std: Standard deviation of the initial codebook; features ** -0.5 by
             default.
+        codebook_rate: Factor of the learning rate for the codebook.
         batch_norm_momentum: Of the running statistics.
         theta: Similarity threshold of the weak negatives, eq. (7).
         stop_gradient: Whether weak negatives are constants for the gradient.
@@ -65,6 +66,7 @@ class TrainConfig:
     features: int = 256
     hidden_units: int = 256
     codebook_std: float | None = None
+    codebook_rate: float = 1.0
     batch_norm_momentum: float = 0.99
     theta: float = 0.0
     stop_gradient: bool = True
@@ -72,7 +74,7 @@ class TrainConfig:
     expected_positives: float | None = None
     num_train: int = 16000
     num_validation: int = 2000
-    difficulty: float = 0.5
+    difficulty: float = 0.25
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "image_size", "num_train", "num_validation"):
@@ -80,6 +82,7 @@ class TrainConfig:
         check_positive_integer("seed", self.seed, minimum=0)
         check_number("learning_rate", self.learning_rate, above=0)
         check_number("weight_decay", self.weight_decay, minimum=0)
+        check_number("codebook_rate", self.codebook_rate, minimum=0)
         if self.codebook_std is not None:
             check_number("codebook_std", self.codebook_std, above=0)
         if self.output is None:
@@ -100,13 +103,14 @@ class TrainConfig:
 PRESETS = {
     # Command: python train.py. Chosen by measurement, see results/digits/README.md.
     "digits": {
-        "epochs": 6,
+        "epochs": 5,
         "learning_rate": 0.003,
         "schedule": "cosine",
         "image_size": 64,
         "patch_size": 16,
         "num_downsamples": 2,
         "codebook_std": 0.02,
+        "codebook_rate": 3.0,
         "batch_norm_momentum": 0.98,
     },
     # The paper gives the mean number of labels an image for EPR.

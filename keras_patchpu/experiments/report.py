@@ -60,7 +60,8 @@ def _explain_all(model, images):
         model.explain(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)
     ]
     return tuple(
-        np.concatenate([batch[name] for batch in batches]) for name in ("probabilities", "attention")
+        np.concatenate([batch[name] for batch in batches])
+        for name in ("probabilities", "attention")
     )
 
 
@@ -69,7 +70,7 @@ def _attention_picture(model, validation, scores, attention):
     rows, columns = np.nonzero(validation.labels > 0)
     rows, columns = rows[:_NUM_PICTURES], columns[:_NUM_PICTURES]
     heatmaps = attention_heatmap(
-        attention[rows, columns], model.patch_boxes, validation.images.shape[1:3]
+        attention[rows, columns], model.patch_boxes, validation.images.shape[1:3], fill="same"
     )
     titles = [
         f"{validation.label_names[column]}: {scores[row, column]:.2f}"

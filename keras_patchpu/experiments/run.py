@@ -72,10 +72,12 @@ def run(config, folder, train, validation, verbose="auto"):
     else:
         model = make_model(config, train.labels.shape[1])
         expected_positives = config.expected_positives or float(train.labels.sum(1).mean())
-        model.compile(
-            Lamb(make_schedule(config, steps_per_epoch), weight_decay=config.weight_decay),
-            make_loss(config, expected_positives),
+        optimizer = Lamb(
+            make_schedule(config, steps_per_epoch),
+            weight_decay=config.weight_decay,
+            learning_rate_multipliers={"codebook$": config.codebook_rate},
         )
+        model.compile(optimizer, make_loss(config, expected_positives))
 
     if config.loss == "bce":
         labels = np.where(train.labels > 0, 1, -1).astype("int8")

@@ -87,7 +87,9 @@ class RunFolder:
         if not path.exists():
             return []
         with path.open(newline="") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            return [
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+            ]
 
     def write_metrics(self, rows):
         temporary = self / ".metrics.csv.tmp"

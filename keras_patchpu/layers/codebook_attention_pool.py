@@ -108,9 +108,7 @@ class CodebookAttentionPool(keras.layers.Layer):
         embeddings = keras.KerasTensor((batch, self.num_labels, features), dtype=self.compute_dtype)
         if not return_attention:
             return embeddings
-        return embeddings, keras.KerasTensor(
-            (batch, self.num_labels, num_patches), dtype="float32"
-        )
+        return embeddings, keras.KerasTensor((batch, self.num_labels, num_patches), dtype="float32")
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.num_labels, input_shape[-1])

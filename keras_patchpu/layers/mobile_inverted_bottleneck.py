@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_patchpu.layers.batch_norm import BatchNorm
+from keras_patchpu.layers.depthwise_conv import DepthwiseConv
 from keras_patchpu.validation import check_number, check_positive_integer
 
 
@@ -77,12 +79,9 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         if self.expansion > 1:
             self.expand_conv = self._pointwise("expand_conv", wide, input_shape)
             self.expand_bn = self._batch_norm("expand_bn", wide)
-        self.dwconv = keras.layers.DepthwiseConv2D(
+        self.dwconv = DepthwiseConv(
             self.kernel_size,
             strides=self.strides,
-            padding="same",
-            use_bias=False,
-            data_format="channels_last",
             depthwise_initializer=self.kernel_initializer.clone(),
             dtype=self.dtype_policy,
             name="dwconv",
@@ -112,9 +111,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         return layer
 
     def _batch_norm(self, name, channels):
-        layer = keras.layers.BatchNormalization(
-            momentum=self.batch_norm_momentum, dtype=self.dtype_policy, name=name
-        )
+        layer = BatchNorm(momentum=self.batch_norm_momentum, dtype=self.dtype_policy, name=name)
         layer.build((None, None, None, channels))
         return layer
 

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_patchpu.layers.batch_norm import BatchNorm
 from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck
 from keras_patchpu.validation import check_number, check_positive_integer
 
@@ -95,7 +96,7 @@ class PatchEmbedder(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="stem_conv",
         )
-        self.stem_bn = keras.layers.BatchNormalization(
+        self.stem_bn = BatchNorm(
             momentum=self.batch_norm_momentum, dtype=self.dtype_policy, name="stem_bn"
         )
         shape = self._build(self.stem_conv, shape)
@@ -148,9 +149,7 @@ class PatchEmbedder(keras.layers.Layer):
 
     def call(self, patches, training=False):
         num_patches = patches.shape[1] or ops.shape(patches)[1]
-        maps = self.block_outputs(
-            ops.reshape(patches, (-1, *patches.shape[2:])), training=training
-        )
+        maps = self.block_outputs(ops.reshape(patches, (-1, *patches.shape[2:])), training=training)
         embeddings = self.projection(ops.mean(maps[BLOCKS[-1][0]], axis=(1, 2)))
         return ops.reshape(embeddings, (-1, num_patches, self.features))
 

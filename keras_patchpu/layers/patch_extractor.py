@@ -139,7 +139,9 @@ class PatchExtractor(keras.layers.Layer):
         for (height, width), (rows, columns) in zip(
             self.level_sizes(image_size), self.level_grids(image_size)
         ):
-            top, left = np.meshgrid(np.arange(rows) * step, np.arange(columns) * step, indexing="ij")
+            top, left = np.meshgrid(
+                np.arange(rows) * step, np.arange(columns) * step, indexing="ij"
+            )
             corners = [top, left, top + self.patch_size, left + self.patch_size]
             scale = np.array([height, width, height, width])
             boxes.append(np.stack([c.ravel() for c in corners], axis=-1) / scale)
@@ -153,9 +155,7 @@ class PatchExtractor(keras.layers.Layer):
             # numbers, without the gathers of a general resize.
             blocks = ops.reshape(images, (-1, height // 2, 2, width // 2, 2, channels))
             return ops.mean(blocks, axis=(2, 4))
-        return ops.image.resize(
-            images, size, interpolation="bilinear", data_format="channels_last"
-        )
+        return ops.image.resize(images, size, interpolation="bilinear", data_format="channels_last")
 
     def _cut(self, images, rows, columns):
         """All whole windows of one level, row by row: `(B, rows * columns, p, p, C)`."""

@@ -63,9 +63,7 @@ class SharedSoftmaxHead(keras.layers.Layer):
 
     def call(self, image_embeddings, return_logits=False):
         # scores[b, l, k] = W_k . e[b, l]
-        scores = ops.matmul(
-            ops.cast(image_embeddings, "float32"), ops.cast(self.kernel, "float32")
-        )
+        scores = ops.matmul(ops.cast(image_embeddings, "float32"), ops.cast(self.kernel, "float32"))
         own = ops.eye(self.num_labels, dtype="float32")
         own_score = ops.sum(scores * own, axis=-1)
         # A large finite number in place of minus infinity keeps gradients finite.
@@ -78,9 +76,7 @@ class SharedSoftmaxHead(keras.layers.Layer):
 
     def compute_output_spec(self, image_embeddings, return_logits=False):
         def spec():
-            return keras.KerasTensor(
-                (image_embeddings.shape[0], self.num_labels), dtype="float32"
-            )
+            return keras.KerasTensor((image_embeddings.shape[0], self.num_labels), dtype="float32")
 
         return (spec(), spec()) if return_logits else spec()
 

@@ -62,9 +62,7 @@ class BinaryCrossentropy(LabelLoss):
         Jouanneau et al., section 3.2, eq. (4)-(5).
     """
 
-    def __init__(
-        self, label_reduction="sum", epsilon=1e-5, name="binary_crossentropy", **kwargs
-    ):
+    def __init__(self, label_reduction="sum", epsilon=1e-5, name="binary_crossentropy", **kwargs):
         super().__init__(label_reduction, epsilon, name, **kwargs)
 
     def call(self, y_true, y_pred):

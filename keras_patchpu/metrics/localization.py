@@ -2,13 +2,11 @@
 
 import numpy as np
 
+from keras_patchpu.validation import check_one_of
 
-def attention_heatmap(attention, patch_boxes, image_size):
-    """Spreads the attention of patches over the pixels of the image, all levels combined.
 
-    The attention of each patch is shared evenly by its pixels, and the levels are added
-    up. A map therefore sums to what its attention sums to, 1, and a small patch stands
-    out more than a large one of the same attention.
+def attention_heatmap(attention, patch_boxes, image_size, fill="shared"):
+    """Lays the attention of patches over the pixels of the image, all levels added up.
 
     Args:
         attention: `(..., P)`.
@@ -16,13 +14,18 @@ def attention_heatmap(attention, patch_boxes, image_size):
             `PatchExtractor.patch_boxes` gives.
         image_size: `(height, width)` of the map in pixels. Edges of patches are rounded
             to pixels; a patch keeps at least one.
+        fill: `"shared"`: the pixels of a patch share its attention evenly, so the map
+            sums to what the attention sums to, 1. `"same"`: each pixel of a patch gets
+            all of its attention, as in the paper's Fig. 3, so that large patches count
+            as much as small ones for where the peak is. Defaults to `"shared"`.
 
     Returns:
         float32 array `(..., height, width)`.
 
     Raises:
-        ValueError: There is not one box for each patch.
+        ValueError: There is not one box for each patch, or `fill` is another.
     """
+    check_one_of("fill", fill, ("shared", "same"))
     attention, patch_boxes = np.asarray(attention, dtype="float32"), np.asarray(patch_boxes)
     if patch_boxes.shape != (attention.shape[-1], 4):
         raise ValueError(
@@ -34,7 +37,8 @@ def attention_heatmap(attention, patch_boxes, image_size):
     coverage = np.zeros((len(edges), height, width), dtype="float32")
     for row, (top, left, bottom, right) in zip(coverage, edges):
         row[top : max(bottom, top + 1), left : max(right, left + 1)] = 1.0
-    coverage /= coverage.sum(axis=(1, 2), keepdims=True)
+    if fill == "shared":
+        coverage /= coverage.sum(axis=(1, 2), keepdims=True)
     heat = attention @ coverage.reshape(len(edges), -1)
     return heat.reshape(*attention.shape[:-1], height, width)
 
@@ -42,8 +46,9 @@ def attention_heatmap(attention, patch_boxes, image_size):
 def localization(attention, patch_boxes, labels, boxes, image_size):
     """Whether the attention of the labels of images lies on their objects.
 
-    Judged for every label present in an image, on `attention_heatmap`. Its peak is a
-    patch-sized area of equal values; the middle of that area is what must lie in the box.
+    Judged for every label present in an image. The peak is that of `attention_heatmap`
+    with `fill="same"`, as in the paper's Fig. 3: a patch-sized area of equal values, whose
+    middle must lie in the box. Shares are those of the map with `fill="shared"`.
 
     Args:
         attention: `(N, L, P)` attention of the images.
@@ -77,13 +82,16 @@ def localization(attention, patch_boxes, labels, boxes, image_size):
     peaks, shares, areas = [], [], []
     for start in range(0, len(rows), 256):  # heat maps of a whole set would fill the memory
         chunk = rows[start : start + 256], columns[start : start + 256]
-        heat = attention_heatmap(attention[chunk], patch_boxes, image_size)
-        for map_, (y_min, x_min, y_max, x_max) in zip(heat, boxes[chunk]):
+        shared, same = (
+            attention_heatmap(attention[chunk], patch_boxes, image_size, fill)
+            for fill in ("shared", "same")
+        )
+        for share, heat, (y_min, x_min, y_max, x_max) in zip(shared, same, boxes[chunk]):
             inside_y = (middle_y > y_min) & (middle_y < y_max)
             inside_x = (middle_x > x_min) & (middle_x < x_max)
-            shares.append(map_[np.ix_(inside_y, inside_x)].sum())
+            shares.append(share[np.ix_(inside_y, inside_x)].sum())
             areas.append(inside_y.mean() * inside_x.mean())
-            peak_y, peak_x = _middle_of_peak(map_)
+            peak_y, peak_x = _middle_of_peak(heat)
             peaks.append(y_min < peak_y < y_max and x_min < peak_x < x_max)
     return {
         "peak_in_box": float(np.mean(peaks)),

@@ -118,9 +118,7 @@ class PatchClassifier(keras.Model):
             dtype=dtype,
             name="codebook_attention_pool",
         )
-        shared_softmax_head = SharedSoftmaxHead(
-            num_labels, dtype=dtype, name="shared_softmax_head"
-        )
+        shared_softmax_head = SharedSoftmaxHead(num_labels, dtype=dtype, name="shared_softmax_head")
 
         # === Functional model ===
         images = keras.Input((*image_size, 3), dtype="float32", name="images")

@@ -32,6 +32,10 @@ class Lamb(keras.optimizers.Optimizer):
         no_layer_adaptation: Regular expressions; for a variable whose path matches one
             the ratio of step 3 is 1. Defaults to `None`, which means the same variables
             as `no_weight_decay`, as in tensorflow-addons; `()` means none.
+        learning_rate_multipliers: Dict from a regular expression to a number; the rate
+            of a variable is multiplied by the number of the first expression that its
+            path matches. (Scaling a gradient instead would change nothing: u does not
+            depend on its scale.) Defaults to `None`.
         **kwargs: As of `keras.optimizers.Optimizer`: `clipnorm`, `use_ema`,
             `gradient_accumulation_steps`, ...
 
@@ -52,6 +56,7 @@ class Lamb(keras.optimizers.Optimizer):
         weight_decay=0.0,
         no_weight_decay=None,
         no_layer_adaptation=None,
+        learning_rate_multipliers=None,
         name="lamb",
         **kwargs,
     ):
@@ -70,6 +75,8 @@ class Lamb(keras.optimizers.Optimizer):
                     f"Expected `{argument}` to be a list of regular expressions. "
                     f"Received: {argument}={patterns!r}"
                 )
+        for factor in (learning_rate_multipliers or {}).values():
+            check_number("learning_rate_multipliers", factor, minimum=0)
         # The base class must not decay: it would do so outside the trust ratio.
         super().__init__(learning_rate=learning_rate, weight_decay=None, name=name, **kwargs)
         self.beta_1 = beta_1
@@ -78,6 +85,7 @@ class Lamb(keras.optimizers.Optimizer):
         self.weight_decay = weight_decay
         self.no_weight_decay = no_weight_decay
         self.no_layer_adaptation = no_layer_adaptation
+        self.learning_rate_multipliers = learning_rate_multipliers
 
     def build(self, variables):
         if self.built:
@@ -95,6 +103,17 @@ class Lamb(keras.optimizers.Optimizer):
             self._use_weight_decay(variable) and not _matches(variable, decay_exempt)
             for variable in variables
         ]
+        self._factors = [
+            next(
+                (
+                    factor
+                    for pattern, factor in (self.learning_rate_multipliers or {}).items()
+                    if _matches(variable, [pattern])
+                ),
+                1.0,
+            )
+            for variable in variables
+        ]
         self._adapts = [not _matches(variable, adaptation_exempt) for variable in variables]
 
     def _apply_weight_decay(self, variables):
@@ -103,7 +122,7 @@ class Lamb(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         dtype = variable.dtype
         index = self._get_variable_index(variable)
-        learning_rate = ops.cast(learning_rate, dtype)
+        learning_rate = ops.cast(learning_rate, dtype) * self._factors[index]
         gradient = ops.cast(gradient, dtype)
         step = ops.cast(self.iterations + 1, dtype)
         momentum, velocity = self._momentums[index], self._velocities[index]
@@ -134,6 +153,7 @@ class Lamb(keras.optimizers.Optimizer):
                 "weight_decay": self.weight_decay,
                 "no_weight_decay": self.no_weight_decay,
                 "no_layer_adaptation": self.no_layer_adaptation,
+                "learning_rate_multipliers": self.learning_rate_multipliers,
             }
         )
         return config

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from backend import numpy
-from small import small_classifier, small_images
+from small import normalization_of, small_classifier, small_images
 
 from keras_patchpu.layers import PatchEmbedder
 from keras_patchpu.models import load_efficientnet_weights
@@ -16,7 +16,7 @@ def efficientnet():
     model = keras.applications.EfficientNetB0(
         weights=None, include_top=True, classes=2, input_shape=(32, 32, 3)
     )
-    normalization = model.get_layer("normalization")
+    normalization = normalization_of(model)
     normalization.set_weights(
         [np.array([0.5, 0.4, 0.3]), np.array([0.04, 0.09, 0.16]), np.array(0)]
     )

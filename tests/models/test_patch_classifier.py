@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from backend import numpy
+from backend import FEW_STEPS, numpy
 from keras import ops
 from small import calibrated_classifier, small_classifier, small_images, small_labels
 
@@ -110,7 +110,7 @@ def test_images_need_not_be_square():
 
 def test_fit_with_a_stock_loss():
     model = small_classifier()
-    model.compile("adam", "binary_crossentropy", run_eagerly=True)
+    model.compile("adam", "binary_crossentropy", **FEW_STEPS)
     images, labels = small_images(), (small_labels() == 1).astype("float32")
     probabilities = model.predict(images, verbose=0).astype("float64")
     expected = -np.where(labels == 1, np.log(probabilities), np.log(1 - probabilities)).mean()
@@ -161,7 +161,7 @@ def test_evaluate_equals_numpy_and_metrics_get_probabilities(trained):
 
 def test_evaluate_with_sample_weight():
     model = calibrated_classifier()
-    model.compile(loss=WeakNegative(), jit_compile=False)
+    model.compile(loss=WeakNegative(), **FEW_STEPS)
     images, labels = small_images(4), small_labels(4)
     outputs = model.explain(images)
     losses = weak_negative_loss(labels, outputs["logits"], outputs["image_embeddings"])
@@ -187,7 +187,7 @@ def test_prediction_and_training_alternate(trained):
 
 def test_compute_loss_of_a_plain_call():
     model = calibrated_classifier()
-    model.compile(loss=WeakNegative(), jit_compile=False)
+    model.compile(loss=WeakNegative(), **FEW_STEPS)
     images, labels = ops.convert_to_tensor(small_images()), small_labels()
     value = model.compute_loss(images, labels, model(images), training=False)
     outputs = model.explain(images)
@@ -227,7 +227,7 @@ def test_training_in_half_precision_scales_the_loss(how):
         model = small_classifier()
     else:
         model = small_classifier(dtype="mixed_float16")
-    model.compile(Lamb(), WeakNegative(), run_eagerly=True)
+    model.compile(Lamb(), WeakNegative(), **FEW_STEPS)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     log = model.fit(small_images(), small_labels(), verbose=0)
     assert np.isfinite(log.history["loss"]).all()

@@ -1,0 +1,91 @@
+import pytest
+import yaml
+
+from keras_patchpu.cli import main, parse_train_config
+from keras_patchpu.experiments.config import PRESETS, TrainConfig
+
+
+def test_defaults_are_the_papers():
+    config = TrainConfig()
+    assert (config.epochs, config.batch_size, config.learning_rate) == (25, 16, 0.001)
+    assert (config.weight_decay, config.theta, config.schedule) == (0.0001, 0.0, "halving")
+    assert (config.image_size, config.patch_size, config.num_downsamples) == (640, 64, 3)
+    assert (PRESETS["voc"], PRESETS["coco"]) == (
+        {"expected_positives": 1.38},
+        {"expected_positives": 2.92},
+    )
+
+
+def test_order_defaults_preset_file_command_line(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("epochs: 2\nbatch_size: 8\n")
+    config = parse_train_config(["--config", str(file), "--batch-size", "4", "--loss", "an"])
+    assert config.batch_size == 4  # command line over file
+    assert config.epochs == 2  # file over preset
+    assert config.patch_size == 16  # preset over default
+    assert config.weight_decay == 0.0001  # default
+    assert config.output.endswith("digits-an-seed0")
+
+
+def test_a_data_set_named_in_the_file_chooses_the_preset(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("dataset: coco\n")
+    config = parse_train_config(["--config", str(file)])
+    assert (config.image_size, config.expected_positives) == (640, 2.92)
+
+
+def test_resume_takes_the_settings_of_the_folder(tmp_path):
+    saved = TrainConfig(loss="epr", epochs=3, image_size=64)
+    (tmp_path / "config.yaml").write_text(saved.to_yaml())
+    config = parse_train_config(["--resume", "--output", str(tmp_path)])
+    assert config.resume
+    assert config.settings() == saved.settings()
+
+
+def test_saved_settings_are_whole_and_read_back():
+    config = TrainConfig(codebook_std=0.02, stop_gradient=False)
+    assert TrainConfig(**yaml.safe_load(config.to_yaml())).settings() == config.settings()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--loss", "nope"], "loss"),
+        (["train", "--epochs", "many"], "epochs"),
+        (["train", "--epochs", "0"], "`epochs` to be a positive integer"),
+        (["train", "--theta", "2"], "`theta`"),
+        (["train", "--no-such-option", "1"], "no-such-option"),
+        (["train", "--dataset", "voc"], "comes next"),
+        (["train", "--patch-size", "128"], "at least as large as a patch"),
+        (["train", "--resume", "--output", "missing-folder"], "no run to resume"),
+        (["fly"], "expected a command"),
+        ([], "expected a command"),
+    ],
+)
+def test_what_a_user_can_mend_ends_with_code_2_and_leaves_nothing(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_key_in_the_file(tmp_path, capsys):
+    file = tmp_path / "settings.yaml"
+    file.write_text("epoch: 2\n")
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "--config", str(file)])
+    assert exit_.value.code == 2
+    assert "epoch" in capsys.readouterr().err
+
+
+def test_help_names_every_setting(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    for name in TrainConfig().settings():
+        assert f"--{name.replace('_', '-')}" in text
