@@ -3,7 +3,7 @@ import numpy as np
 from backend import gradient, numpy
 from keras import ops
 
-from keras_patchpu.layers import BatchNorm
+from keras_patchpu.layers.batch_norm import BatchNorm
 
 
 def pair(channels=5):

@@ -4,7 +4,7 @@ import pytest
 from backend import gradient, numpy
 from keras import ops
 
-from keras_patchpu.layers import DepthwiseConv
+from keras_patchpu.layers.depthwise_conv import DepthwiseConv
 
 
 @pytest.mark.parametrize("strides", [1, 2])

@@ -1,0 +1,57 @@
+"""The README tells the truth: its table is the data's, its example runs, its files exist."""
+
+import csv
+import importlib.util
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "results" / "digits"
+
+
+def read_ledger():
+    with (RESULTS / "runs.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_is_made_of_the_ledger():
+    spec = importlib.util.spec_from_file_location("collect", ROOT / "results" / "collect.py")
+    collect = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(collect)
+    table = (RESULTS / "table.md").read_text()
+    assert collect.table(read_ledger()) == table
+    assert table in README
+
+
+def test_ledger_by_hand():
+    runs = read_ledger()
+    assert {(run["loss"], run["seed"]) for run in runs} == {
+        (loss, str(seed)) for loss in ("bce", "wn", "an", "epr") for seed in range(3)
+    }
+    scores = [100 * float(run["val_mAP"]) for run in runs if run["loss"] == "wn"]
+    cell = f"{np.mean(scores):.1f} ± {np.std(scores, ddof=1):.1f}"
+    (line,) = [line for line in README.splitlines() if line.startswith("| `wn`")]
+    assert line.split("|")[3].strip() == cell
+    (first,) = [run for run in runs if (run["loss"], run["seed"]) == ("wn", "0")]
+    assert f"`final val mAP {float(first['val_mAP']):.4f}`" in README
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_to_files(target):
+    assert (ROOT / target).exists()
+
+
+def test_example_runs(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    images = names["validation"].images
+    assert names["probabilities"].shape == (100, 10)
+    assert names["steps"]["attention"].shape == (8, 10, 21)
+    again = names["again"].predict(images, verbose=0)
+    np.testing.assert_allclose(again, names["probabilities"], atol=1e-6)
