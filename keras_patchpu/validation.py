@@ -52,3 +52,20 @@ def check_one_of(name, value, allowed):
         raise ValueError(
             f"Expected `{name}` to be one of {list(allowed)}. Received: {name}={value!r}"
         )
+
+
+def check_numbers(name, values, count, **bounds):
+    """Raises a ValueError naming the argument unless `values` holds `count` fitting numbers."""
+    if not isinstance(values, (list, tuple)) or len(values) != count:
+        raise ValueError(f"Expected `{name}` to hold {count} numbers. Received: {name}={values!r}")
+    for value in values:
+        check_number(name, value, **bounds)
+
+
+def check_patterns(name, patterns):
+    """Raises a ValueError naming the argument unless `patterns` is a list of strings."""
+    is_list = isinstance(patterns, (list, tuple))
+    if not is_list or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ValueError(
+            f"Expected `{name}` to be a list of regular expressions. Received: {name}={patterns!r}"
+        )

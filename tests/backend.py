@@ -6,7 +6,8 @@ from keras import ops
 
 # Arguments of `compile` for a few steps: compiling costs more than it saves, except in jax.
 FEW_STEPS = {"run_eagerly": keras.backend.backend() != "jax"}
-HAS_FLOAT64 = keras.backend.backend() != "jax"  # off by default in jax
+# By default jax has no float64, and on torch Keras takes means in float32 all the same.
+HAS_FLOAT64 = keras.backend.backend() == "tensorflow"
 
 
 def gradient(function, x):
@@ -26,7 +27,12 @@ def gradient(function, x):
     elif backend == "jax":
         import jax
 
-        result = jax.grad(function)(jax.numpy.asarray(x))
+        def stateless(x):
+            # Statistics that a layer learns must not leave the traced function.
+            with keras.StatelessScope():
+                return function(x)
+
+        result = jax.grad(stateless)(jax.numpy.asarray(x))
     else:
         x = ops.convert_to_tensor(x).detach().clone().requires_grad_(True)
         value = function(x)

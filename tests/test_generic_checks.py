@@ -191,6 +191,7 @@ CASES = [
             "weight_decay": 0.1,
             "no_weight_decay": ["bias"],
             "no_layer_adaptation": ["gamma"],
+            "learning_rate_multipliers": {"bias": 2.0},
         },
         bad=[
             *bad_values([-0.1, 1.0, NAN, "a", None], "beta_1", "beta_2"),
@@ -198,6 +199,10 @@ CASES = [
             *bad_values([-1e-4, NAN, None], "weight_decay"),
             *bad_values([-1, NAN], "learning_rate"),
             *bad_values(["bias", 3, [1]], "no_weight_decay", "no_layer_adaptation"),
+            *bad_values(
+                [{"bias": -1}, {"bias": "2"}, {"bias": NAN}, {1: 2.0}, 3, ["bias"]],
+                "learning_rate_multipliers",
+            ),
         ],
     ),
 ]

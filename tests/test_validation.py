@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
+from keras_patchpu.validation import (
+    check_number,
+    check_numbers,
+    check_one_of,
+    check_patterns,
+    check_positive_integer,
+)
 
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3)])
@@ -72,3 +78,30 @@ def test_one_of():
     check_one_of("split", "train", ("train", "validation"))
     with pytest.raises(ValueError, match=r"`split` .*\['train', 'validation'\].*split='test'"):
         check_one_of("split", "test", ("train", "validation"))
+
+
+def test_several_numbers():
+    check_numbers("mean", (0, 0.5, -1), 3)
+    check_numbers("mean", [1.0], 1, above=0)
+
+
+@pytest.mark.parametrize("values", [(1, 2), 1.0, None, "123", (1, 2, "3"), (1, 2, math.nan)])
+def test_other_than_three_numbers_is_explained(values):
+    with pytest.raises(ValueError, match="`mean`.*number.*mean="):
+        check_numbers("mean", values, 3)
+
+
+def test_bounds_hold_for_each_of_several_numbers():
+    with pytest.raises(ValueError, match="`mean` to be a number > 0.*mean=0"):
+        check_numbers("mean", (1, 0, 1), 3, above=0)
+
+
+@pytest.mark.parametrize("patterns", [(), [], ["bias"], ("a|b", "^c")])
+def test_lists_of_patterns_pass(patterns):
+    check_patterns("exempt", patterns)
+
+
+@pytest.mark.parametrize("patterns", ["bias", 3, [1], ["bias", None], None])
+def test_other_than_a_list_of_patterns_is_explained(patterns):
+    with pytest.raises(ValueError, match="`exempt` to be a list of regular expressions.*exempt="):
+        check_patterns("exempt", patterns)

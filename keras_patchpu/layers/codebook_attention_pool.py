@@ -52,7 +52,8 @@ class CodebookAttentionPool(keras.layers.Layer):
         kernel_initializer=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Without autocast the float32 codebook is not rounded to half precision on the way.
+        super().__init__(autocast=False, **kwargs)
         check_positive_integer("num_labels", num_labels)
         check_positive_integer("hidden_units", hidden_units)
         self.num_labels = num_labels
@@ -90,6 +91,7 @@ class CodebookAttentionPool(keras.layers.Layer):
         return layer
 
     def call(self, patch_embeddings, return_attention=False):
+        patch_embeddings = ops.cast(patch_embeddings, self.compute_dtype)
         # (B, P, F) x (L, F) -> (B, L, P), in float32: exp() of a half-precision score is coarse.
         scores = ops.einsum(
             "lf,bpf->blp",

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_patchpu.layers.batch_norm import BatchNorm
 from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck
-from keras_patchpu.validation import check_number, check_positive_integer
+from keras_patchpu.validation import check_number, check_numbers, check_positive_integer
 
 # EfficientNet-B0's first five blocks: name, filters, kernel size, strides, expansion.
 BLOCKS = (
@@ -65,11 +65,8 @@ class PatchEmbedder(keras.layers.Layer):
         super().__init__(**kwargs)
         check_positive_integer("features", features)
         check_number("batch_norm_momentum", batch_norm_momentum, minimum=0, below=1)
-        for name, values in [("pixel_mean", pixel_mean), ("pixel_variance", pixel_variance)]:
-            if len(values) != 3:
-                raise ValueError(f"Expected `{name}` to hold three numbers. Received: {values!r}")
-        for value in pixel_variance:
-            check_number("pixel_variance", value, above=0)
+        check_numbers("pixel_mean", pixel_mean, 3)
+        check_numbers("pixel_variance", pixel_variance, 3, above=0)
         self.features = features
         self.batch_norm_momentum = batch_norm_momentum
         self.pixel_mean = tuple(float(value) for value in pixel_mean)

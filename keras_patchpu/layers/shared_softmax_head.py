@@ -42,7 +42,8 @@ class SharedSoftmaxHead(keras.layers.Layer):
     """
 
     def __init__(self, num_labels, kernel_initializer=None, **kwargs):
-        super().__init__(**kwargs)
+        # Without autocast the float32 matrix is not rounded to half precision on the way.
+        super().__init__(autocast=False, **kwargs)
         check_positive_integer("num_labels", num_labels)
         self.num_labels = num_labels
         self.kernel_initializer = keras.initializers.get(

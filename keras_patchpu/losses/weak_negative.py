@@ -31,8 +31,11 @@ def weak_negatives(labels, image_embeddings, theta=0.0):
     """
     present, absent = split_labels(labels)
     embeddings = ops.cast(image_embeddings, "float32")
+    # To a largest entry of 1 first, so that no square under- or overflows; zeros stay zeros.
+    scale = ops.stop_gradient(ops.max(ops.abs(embeddings), axis=-1, keepdims=True))
+    embeddings = embeddings / ops.where(scale > 0, scale, 1.0)
     squared_norm = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
-    unit = embeddings * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
+    unit = embeddings * ops.rsqrt(ops.maximum(squared_norm, 0.5))
     similarity = ops.clip(ops.matmul(unit, ops.transpose(unit, (0, 2, 1))), -1.0, 1.0)
     beta = ops.where(similarity > theta, similarity, 0.0)
     # Smaller than any beta, so that it wins only where nothing is observed present.

@@ -84,13 +84,13 @@ class PatchClassifier(keras.Model):
         **kwargs,
     ):
         dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
-        image_size = tuple(image_size)
-        if len(image_size) != 2:
+        if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
             raise ValueError(
                 f"Expected `image_size` to be (height, width). Received: image_size={image_size}"
             )
         for side in image_size:
             check_positive_integer("image_size", side)
+        image_size = tuple(image_size)
 
         # === Layers ===
         patch_extractor = PatchExtractor(
@@ -127,6 +127,7 @@ class PatchClassifier(keras.Model):
         image_embeddings = codebook_attention_pool(patch_embeddings)
         probabilities = shared_softmax_head(image_embeddings)
         super().__init__(images, probabilities, **kwargs)
+        self.dtype_policy = dtype  # `compile` scales the loss under mixed_float16
 
         # === Config ===
         self.patch_extractor = patch_extractor

@@ -5,7 +5,7 @@ import re
 import keras
 from keras import ops
 
-from keras_patchpu.validation import check_number
+from keras_patchpu.validation import check_number, check_patterns
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
@@ -66,15 +66,14 @@ class Lamb(keras.optimizers.Optimizer):
         check_number("weight_decay", weight_decay, minimum=0)
         if isinstance(learning_rate, (int, float)):
             check_number("learning_rate", learning_rate, minimum=0)
-        for argument, patterns in [
-            ("no_weight_decay", no_weight_decay),
-            ("no_layer_adaptation", no_layer_adaptation),
-        ]:
-            if isinstance(patterns, str):
-                raise ValueError(
-                    f"Expected `{argument}` to be a list of regular expressions. "
-                    f"Received: {argument}={patterns!r}"
-                )
+        check_patterns("no_weight_decay", no_weight_decay or ())
+        check_patterns("no_layer_adaptation", no_layer_adaptation or ())
+        if not isinstance(learning_rate_multipliers or {}, dict):
+            raise ValueError(
+                "Expected `learning_rate_multipliers` to be a dict from regular expressions to "
+                f"numbers. Received: learning_rate_multipliers={learning_rate_multipliers!r}"
+            )
+        check_patterns("learning_rate_multipliers", list(learning_rate_multipliers or {}))
         for factor in (learning_rate_multipliers or {}).values():
             check_number("learning_rate_multipliers", factor, minimum=0)
         # The base class must not decay: it would do so outside the trust ratio.

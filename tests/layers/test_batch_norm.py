@@ -26,7 +26,9 @@ def test_training_equals_keras_in_output_statistics_and_gradient():
     ours, keras_own = pair()
     results = []
     for layer in (ours, keras_own):
-        slope = gradient(lambda v, layer=layer: ops.sum(layer(v, training=True) * direction), x)
+        slope = gradient(
+            lambda v, layer=layer: ops.sum(ops.multiply(layer(v, training=True), direction)), x
+        )
         results.append([slope, numpy(layer(x, training=True)), *layer.get_weights()])
     for our, other in zip(*results):
         np.testing.assert_allclose(our, other, rtol=1e-4, atol=1e-5)

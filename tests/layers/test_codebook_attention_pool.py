@@ -114,3 +114,15 @@ def test_attention_is_float32_under_mixed_precision(policy):
     assert keras.backend.standardize_dtype(attention.dtype) == "float32"
     # Half-precision weights of 200 patches would miss this by 1e-3 or more.
     np.testing.assert_allclose(numpy(attention).sum(axis=-1), np.ones((1, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_the_codebook_is_not_rounded_under_mixed_precision(policy):
+    # Patches are powers of two, exact in any precision; a third in the codebook is not.
+    layer = CodebookAttentionPool(num_labels=1, hidden_units=2, dtype=policy)
+    patches = np.array([[[8.0], [0.0]]], "float32")
+    layer.build(patches.shape)
+    layer.codebook.assign([[1 / 3]])
+    _, attention = layer(patches, return_attention=True)
+    expected = 1 / (1 + np.exp(np.array([[[-8, 8]]]) / 3))
+    np.testing.assert_allclose(numpy(attention), expected, rtol=1e-5)

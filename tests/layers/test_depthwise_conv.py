@@ -36,6 +36,7 @@ def test_gradient_equals_kerass():
         layer.build(x.shape)
     other.set_weights(ours.get_weights())
     slopes = [
-        gradient(lambda v, layer=layer: ops.sum(layer(v) * direction), x) for layer in (ours, other)
+        gradient(lambda v, layer=layer: ops.sum(ops.multiply(layer(v), direction)), x)
+        for layer in (ours, other)
     ]
     np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-5)

@@ -1,5 +1,6 @@
 """One MBConv block; its values are tested against EfficientNet-B0 in test_patch_embedder."""
 
+import keras
 import numpy as np
 import pytest
 from backend import numpy
@@ -62,7 +63,9 @@ def test_training_uses_the_statistics_of_the_batch():
     block = MobileInvertedBottleneck(3, batch_norm_momentum=0.5)
     block.build(x.shape)
     assert np.abs(numpy(block(x)).mean()) > 1e-6
-    before = block.expand_bn.get_weights()[2]
+    batch_norms = [block.expand_bn, block.bn, block.project_bn]
+    all_before = [layer.get_weights()[2:] for layer in batch_norms]
+    before = all_before[0][0]
     trained = numpy(block(x, training=True))
     # The last batch norm centres the output of a training step, channel by channel.
     np.testing.assert_allclose(trained.mean(axis=(0, 1, 2)), np.zeros(3), atol=1e-5)
@@ -72,6 +75,61 @@ def test_training_uses_the_statistics_of_the_batch():
         0.5 * before + 0.5 * wide.mean(axis=(0, 1, 2)),
         rtol=1e-4, atol=1e-5,
     )  # fmt: skip
+    for layer, old in zip(batch_norms, all_before):
+        for own, kept in zip(layer.get_weights()[2:], old):
+            assert not np.array_equal(own, kept), layer.name
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="compiling takes minutes on this backend"
+)
+def test_compiled_training_equals_eager():
+    random = np.random.default_rng(0)
+    x = random.normal(1, 2, (4, 6, 6, 4)).astype("float32")
+    y = random.normal(size=(4, 3, 3, 5)).astype("float32")
+    models, before = [], None
+    for how in ({"jit_compile": True}, {"run_eagerly": True}):
+        inputs = keras.Input((6, 6, 4))
+        block = MobileInvertedBottleneck(5, strides=2, expansion=2, batch_norm_momentum=0.5)
+        model = keras.Model(inputs, block(inputs))
+        if before is None:
+            before = [values.copy() for values in model.get_weights()]
+        model.set_weights(before)
+        model.compile(keras.optimizers.SGD(0.1), "mean_squared_error", **how)
+        model.train_on_batch(x, y)
+        models.append(model)
+    compiled, eager = (model.get_weights() for model in models)
+    for own, other, old in zip(compiled, eager, before):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)
+        assert not np.array_equal(own, old)
+
+
+@pytest.mark.parametrize(
+    "policy, tolerance",
+    [
+        ("mixed_float16", 0.02),
+        ("mixed_bfloat16", 0.1),
+        pytest.param(
+            "float64",
+            1e-4,
+            marks=pytest.mark.skipif(
+                keras.backend.backend() == "jax", reason="the backend has no float64 by default"
+            ),
+        ),
+    ],
+)
+def test_training_in_other_precisions(policy, tolerance):
+    x = np.random.default_rng(0).normal(1, 2, (8, 6, 6, 4)).astype("float32")
+    outputs, weights = [], None
+    for dtype in ("float32", policy):
+        block = MobileInvertedBottleneck(4, expansion=2, dtype=dtype)
+        block.build(x.shape)
+        weights = weights or [values.copy() for values in block.get_weights()]
+        block.set_weights(weights)
+        output = block(x, training=True)
+        assert keras.backend.standardize_dtype(output.dtype) == block.compute_dtype
+        outputs.append(numpy(output))
+    np.testing.assert_allclose(*outputs, atol=tolerance * np.abs(outputs[0]).max())
 
 
 def test_the_squeeze_has_at_least_one_neuron():

@@ -99,6 +99,16 @@ def test_everything_is_float32_under_mixed_precision(policy):
     assert [spec.dtype for spec in specs] == ["float32", "float32"]
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_the_matrix_is_not_rounded_under_mixed_precision(policy):
+    # Embeddings are powers of two, exact in any precision; a third in the matrix is not.
+    head = SharedSoftmaxHead(num_labels=2, dtype=policy)
+    head.build((None, 2, 1))
+    head.set_weights([np.array([[1 / 3, 0]])])
+    _, logits = head(np.array([[[8.0], [16.0]]], "float32"), return_logits=True)
+    np.testing.assert_allclose(numpy(logits), [[8 / 3, -16 / 3]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(None, 3, 8), (None, 8), (None, 2, 4, 8)])
 def test_an_input_without_one_embedding_per_label_is_explained(shape):
     with pytest.raises(ValueError, match=r"one embedding per label.*num_labels=4.*Received"):
