@@ -52,8 +52,7 @@ class CodebookAttentionPool(keras.layers.Layer):
         kernel_initializer=None,
         **kwargs,
     ):
-        # Without autocast the float32 codebook is not rounded to half precision on the way.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         check_positive_integer("num_labels", num_labels)
         check_positive_integer("hidden_units", hidden_units)
         self.num_labels = num_labels
@@ -72,6 +71,7 @@ class CodebookAttentionPool(keras.layers.Layer):
             name="codebook",
             shape=(self.num_labels, features),
             initializer=self.codebook_initializer,
+            autocast=False,  # not rounded to half precision on its way to the scores
         )
         pooled_shape = (input_shape[0], self.num_labels, features)
         hidden_shape = (input_shape[0], self.num_labels, self.hidden_units)

@@ -42,8 +42,7 @@ class SharedSoftmaxHead(keras.layers.Layer):
     """
 
     def __init__(self, num_labels, kernel_initializer=None, **kwargs):
-        # Without autocast the float32 matrix is not rounded to half precision on the way.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         check_positive_integer("num_labels", num_labels)
         self.num_labels = num_labels
         self.kernel_initializer = keras.initializers.get(
@@ -60,6 +59,7 @@ class SharedSoftmaxHead(keras.layers.Layer):
             name="kernel",
             shape=(input_shape[-1], self.num_labels),
             initializer=self.kernel_initializer,
+            autocast=False,  # not rounded to half precision on its way to the scores
         )
 
     def call(self, image_embeddings, return_logits=False):
