@@ -47,3 +47,31 @@ def numpy(x):
     if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16"):
         x = ops.cast(x, "float32")
     return ops.convert_to_numpy(x)
+
+
+def weight_gradients(layer, function):
+    """Gradients of the scalar `function()` by the layer's trainable weights, NumPy arrays."""
+    variables = layer.trainable_variables
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            value = function()
+        values = [variable.value for variable in variables]
+        results = tape.gradient(value, values, unconnected_gradients="zero")
+    elif backend == "jax":
+        import jax
+
+        def stateless(values):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+                return function()
+
+        results = jax.grad(stateless)([variable.value for variable in variables])
+    else:
+        import torch
+
+        values = [variable.value for variable in variables]
+        results = torch.autograd.grad(function(), values, allow_unused=True)
+        results = [ops.zeros_like(v) if r is None else r for v, r in zip(values, results)]
+    return [np.asarray(ops.convert_to_numpy(result)) for result in results]

@@ -1,4 +1,4 @@
-"""Batch normalisation with TensorFlow's fused kernel."""
+"""Batch normalisation with the fused kernels of TensorFlow and PyTorch."""
 
 import keras
 from keras import ops
@@ -8,10 +8,9 @@ from keras import ops
 class BatchNorm(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis, faster in training.
 
-    Same arguments, weights and results. On the TensorFlow backend training uses the
-    fused kernel, one pass where Keras's composition takes several: 18 % less time for a
-    whole training step on a CPU (benchmarks/README.md). Other backends and inference
-    use Keras's own.
+    Same arguments, weights and results. On the TensorFlow and PyTorch backends training
+    uses their fused kernels, one pass where Keras's composition takes several
+    (benchmarks/README.md). JAX and inference use Keras's own.
 
     Args:
         **kwargs: As of `keras.layers.BatchNormalization`.
@@ -25,33 +24,55 @@ class BatchNorm(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
+        kernel = {"tensorflow": _tensorflow_kernel, "torch": _torch_kernel}.get(
+            keras.backend.backend()
+        )
         fused = (
-            keras.backend.backend() == "tensorflow"
+            kernel is not None
             and training
             and self.trainable
             and mask is None
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
-            and self.compute_dtype != "float64"  # the kernel has none
+            and self.compute_dtype != "float64"  # TensorFlow's kernel has none
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
-
         inputs = ops.cast(inputs, self.compute_dtype)
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=ops.cast(self.gamma, "float32"),
-            offset=ops.cast(self.beta, "float32"),
-            mean=tf.zeros([0]),
-            variance=tf.zeros([0]),
-            epsilon=self.epsilon,
-            is_training=True,
-        )
-        # The kernel reports the unbiased variance, Keras keeps the biased one.
-        count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
-        variance = variance * ((count - 1.0) / count)
+        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        outputs, mean, variance = kernel(inputs, gamma, beta, self.epsilon)
         for moving, value in [(self.moving_mean, mean), (self.moving_variance, variance)]:
             value = ops.cast(value, moving.dtype)
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
         return outputs
+
+
+def _tensorflow_kernel(inputs, gamma, beta, epsilon):
+    """Outputs, mean and biased variance."""
+    import tensorflow as tf
+
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=gamma,
+        offset=beta,
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    # The kernel reports the unbiased variance, Keras keeps the biased one.
+    count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
+    return outputs, mean, variance * ((count - 1.0) / count)
+
+
+def _torch_kernel(inputs, gamma, beta, epsilon):
+    """Outputs, mean and biased variance."""
+    import torch
+
+    # Channels second in shape, last in memory: the layout of PyTorch's fastest kernel.
+    maps = inputs.permute(0, 3, 1, 2)
+    outputs, mean, inverse = torch.native_batch_norm(
+        maps, gamma, beta, None, None, True, 0.0, epsilon
+    )
+    variance = inverse.detach().float() ** -2 - epsilon
+    return outputs.permute(0, 2, 3, 1), mean.detach(), variance

@@ -3,9 +3,15 @@
 import keras
 from keras import ops
 
+from keras_patchpu.layers import patches_last
 from keras_patchpu.layers.batch_norm import BatchNorm
 from keras_patchpu.layers.depthwise_conv import DepthwiseConv
 from keras_patchpu.validation import check_number, check_positive_integer
+
+
+def normalized(x, batch_norm, training):
+    """`batch_norm` of x, or x itself without one."""
+    return x if batch_norm is None else batch_norm(x, training=training)
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
@@ -25,6 +31,9 @@ class MobileInvertedBottleneck(keras.layers.Layer):
             there is none. Defaults to `6`.
         squeeze_ratio: Neurons of the squeeze, as a share of the input's channels.
             Defaults to `0.25`.
+        batch_norm: Whether batch norms follow the convolutions. Without, the convolutions
+            have biases instead: the block of a model whose batch norms are folded into
+            them for prediction, see `PatchClassifier.fused`. Defaults to `True`.
         batch_norm_momentum: Momentum of the batch norms. Defaults to `0.99`.
         kernel_initializer: Initialiser of every kernel. Defaults to `None`:
             `VarianceScaling(1.0)`.
@@ -50,6 +59,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         strides=1,
         expansion=6,
         squeeze_ratio=0.25,
+        batch_norm=True,
         batch_norm_momentum=0.99,
         kernel_initializer=None,
         **kwargs,
@@ -66,6 +76,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         self.strides = strides
         self.expansion = expansion
         self.squeeze_ratio = squeeze_ratio
+        self.batch_norm = batch_norm
         self.batch_norm_momentum = batch_norm_momentum
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.VarianceScaling(1.0)
@@ -82,6 +93,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         self.dwconv = DepthwiseConv(
             self.kernel_size,
             strides=self.strides,
+            use_bias=not self.batch_norm,
             depthwise_initializer=self.kernel_initializer.clone(),
             dtype=self.dtype_policy,
             name="dwconv",
@@ -101,7 +113,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
             filters,
             1,
             activation=activation,
-            use_bias=activation is not None,
+            use_bias=activation is not None or not self.batch_norm,
             data_format="channels_last",
             kernel_initializer=self.kernel_initializer.clone(),
             dtype=self.dtype_policy,
@@ -111,6 +123,8 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         return layer
 
     def _batch_norm(self, name, channels):
+        if not self.batch_norm:
+            return None
         layer = BatchNorm(momentum=self.batch_norm_momentum, dtype=self.dtype_policy, name=name)
         layer.build((None, None, None, channels))
         return layer
@@ -118,11 +132,25 @@ class MobileInvertedBottleneck(keras.layers.Layer):
     def call(self, inputs, training=False):
         x = inputs
         if self.expansion > 1:
-            x = ops.silu(self.expand_bn(self.expand_conv(x), training=training))
-        x = ops.silu(self.bn(self.dwconv(x), training=training))
+            x = ops.silu(normalized(self.expand_conv(x), self.expand_bn, training))
+        x = ops.silu(normalized(self.dwconv(x), self.bn, training))
         squeezed = ops.mean(x, axis=(1, 2), keepdims=True)
         x = x * self.se_expand(self.se_reduce(squeezed))
-        x = self.project_bn(self.project_conv(x), training=training)
+        x = normalized(self.project_conv(x), self.project_bn, training)
+        return x + inputs if self.has_shortcut else x
+
+    def call_patches_last(self, inputs, training=False):
+        """As `call`, on maps `(channels, h, w, N)`; see `patches_last`."""
+        x = inputs
+        if self.expansion > 1:
+            x = patches_last.expand(x, self.expand_conv, self.expand_bn, training)
+        x = patches_last.depthwise(x, self.dwconv.kernel[..., 0], self.strides)
+        x = patches_last.normalize(x, self.dwconv, self.bn, training, swish=True)
+        # The squeeze sees one pixel a patch: a matrix (channels, N).
+        gate = ops.silu(patches_last.dense(ops.mean(x, axis=(1, 2)), self.se_reduce))
+        gate = ops.sigmoid(patches_last.dense(gate, self.se_expand))
+        x = patches_last.pointwise(x * gate[:, None, None], self.project_conv.kernel[0, 0])
+        x = patches_last.normalize(x, self.project_conv, self.project_bn, training, swish=False)
         return x + inputs if self.has_shortcut else x
 
     def compute_output_shape(self, input_shape):
@@ -138,6 +166,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
                 "strides": self.strides,
                 "expansion": self.expansion,
                 "squeeze_ratio": self.squeeze_ratio,
+                "batch_norm": self.batch_norm,
                 "batch_norm_momentum": self.batch_norm_momentum,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             }

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
+from keras_patchpu.layers import patches_last
 from keras_patchpu.layers.batch_norm import BatchNorm
-from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck
+from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck, normalized
 from keras_patchpu.validation import check_number, check_numbers, check_positive_integer
 
 # EfficientNet-B0's first five blocks: name, filters, kernel size, strides, expansion.
@@ -26,8 +27,14 @@ class PatchEmbedder(keras.layers.Layer):
     79,138 parameters with 256 features. `keras_patchpu.models.load_efficientnet_weights`
     copies weights into it. There is no drop-connect.
 
+    Where XLA compiles for a CPU, the same numbers are computed in another layout, with
+    gradients written out (module `patches_last`); weights and files are the same.
+
     Args:
         features: Size of a patch embedding, F. Defaults to `256`.
+        batch_norm: Whether batch norms follow the convolutions. Without, the convolutions
+            have biases instead: the embedder of a model whose batch norms are folded into
+            them for prediction, see `PatchClassifier.fused`. Defaults to `True`.
         batch_norm_momentum: Momentum of the running mean and variance of the batch
             norms. Defaults to `0.99`.
         pixel_mean: Three numbers subtracted from the channels after the division by 255.
@@ -56,6 +63,7 @@ class PatchEmbedder(keras.layers.Layer):
     def __init__(
         self,
         features=256,
+        batch_norm=True,
         batch_norm_momentum=0.99,
         pixel_mean=(0.0, 0.0, 0.0),
         pixel_variance=(1.0, 1.0, 1.0),
@@ -68,6 +76,7 @@ class PatchEmbedder(keras.layers.Layer):
         check_numbers("pixel_mean", pixel_mean, 3)
         check_numbers("pixel_variance", pixel_variance, 3, above=0)
         self.features = features
+        self.batch_norm = batch_norm
         self.batch_norm_momentum = batch_norm_momentum
         self.pixel_mean = tuple(float(value) for value in pixel_mean)
         self.pixel_variance = tuple(float(value) for value in pixel_variance)
@@ -87,17 +96,19 @@ class PatchEmbedder(keras.layers.Layer):
             3,
             strides=2,
             padding="same",
-            use_bias=False,
+            use_bias=not self.batch_norm,
             data_format="channels_last",
             kernel_initializer=self.kernel_initializer.clone(),
             dtype=self.dtype_policy,
             name="stem_conv",
         )
-        self.stem_bn = BatchNorm(
-            momentum=self.batch_norm_momentum, dtype=self.dtype_policy, name="stem_bn"
-        )
         shape = self._build(self.stem_conv, shape)
-        shape = self._build(self.stem_bn, shape)
+        self.stem_bn = None
+        if self.batch_norm:
+            self.stem_bn = BatchNorm(
+                momentum=self.batch_norm_momentum, dtype=self.dtype_policy, name="stem_bn"
+            )
+            self.stem_bn.build(shape)
         self.blocks = []
         for name, filters, kernel_size, strides, expansion in BLOCKS:
             block = MobileInvertedBottleneck(
@@ -105,6 +116,7 @@ class PatchEmbedder(keras.layers.Layer):
                 kernel_size=kernel_size,
                 strides=strides,
                 expansion=expansion,
+                batch_norm=self.batch_norm,
                 batch_norm_momentum=self.batch_norm_momentum,
                 kernel_initializer=self.kernel_initializer.clone(),
                 dtype=self.dtype_policy,
@@ -134,21 +146,45 @@ class PatchEmbedder(keras.layers.Layer):
         Returns:
             Dict from `"block1a"` ... `"block3b"` to maps `(N, h', w', channels)`.
         """
-        mean = ops.convert_to_tensor(self.pixel_mean, dtype=self.compute_dtype)
-        deviation = ops.sqrt(ops.convert_to_tensor(self.pixel_variance, dtype=self.compute_dtype))
-        x = (ops.cast(patches, self.compute_dtype) / 255.0 - mean) / deviation
-        x = ops.silu(self.stem_bn(self.stem_conv(x), training=training))
+        x = self._scaled(patches)
+        x = ops.silu(normalized(self.stem_conv(x), self.stem_bn, training))
         outputs = {}
         for block in self.blocks:
             x = block(x, training=training)
             outputs[block.name] = x
         return outputs
 
+    def _scaled(self, patches):
+        mean = ops.convert_to_tensor(self.pixel_mean, dtype=self.compute_dtype)
+        deviation = ops.sqrt(ops.convert_to_tensor(self.pixel_variance, dtype=self.compute_dtype))
+        return (ops.cast(patches, self.compute_dtype) / 255.0 - mean) / deviation
+
+    def _pooled_patches_last(self, patches, training):
+        """Means over the last maps, `(N, channels)`, computed with the patches last."""
+        x = ops.transpose(self._scaled(patches), (3, 1, 2, 0))
+        kernel = ops.convert_to_tensor(self.stem_conv.kernel)
+        x = patches_last.im2col(x, kernel.shape[0], strides=2)
+        x = patches_last.pointwise(x, ops.reshape(kernel, (-1, kernel.shape[-1])))
+        x = patches_last.normalize(x, self.stem_conv, self.stem_bn, training, swish=True)
+        for block in self.blocks:
+            x = block.call_patches_last(x, training=training)
+        return ops.transpose(ops.mean(x, axis=(1, 2)))
+
+    def _all_trainable(self):
+        """Whether every batch norm uses the statistics of the batch in training."""
+        layers = self._flatten_layers(include_self=False)
+        return all(layer.trainable for layer in layers if isinstance(layer, BatchNorm))
+
     def call(self, patches, training=False):
         num_patches = patches.shape[1] or ops.shape(patches)[1]
-        maps = self.block_outputs(ops.reshape(patches, (-1, *patches.shape[2:])), training=training)
-        embeddings = self.projection(ops.mean(maps[BLOCKS[-1][0]], axis=(1, 2)))
-        return ops.reshape(embeddings, (-1, num_patches, self.features))
+        patches = ops.reshape(patches, (-1, *patches.shape[2:]))
+        patches = ops.cast(patches, self.compute_dtype)
+        if patches_last.is_faster(patches) and (not training or self._all_trainable()):
+            pooled = self._pooled_patches_last(patches, training)
+        else:
+            maps = self.block_outputs(patches, training=training)
+            pooled = ops.mean(maps[BLOCKS[-1][0]], axis=(1, 2))
+        return ops.reshape(self.projection(pooled), (-1, num_patches, self.features))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], input_shape[1], self.features)
@@ -158,6 +194,7 @@ class PatchEmbedder(keras.layers.Layer):
         config.update(
             {
                 "features": self.features,
+                "batch_norm": self.batch_norm,
                 "batch_norm_momentum": self.batch_norm_momentum,
                 "pixel_mean": self.pixel_mean,
                 "pixel_variance": self.pixel_variance,

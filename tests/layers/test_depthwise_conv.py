@@ -13,7 +13,7 @@ from keras_patchpu.layers.depthwise_conv import DepthwiseConv
 def test_equals_a_loop_over_pixels(size, kernel_size, strides):
     random = np.random.default_rng(0)
     x = random.normal(size=(2, *size, 3)).astype("float32")
-    layer = DepthwiseConv(kernel_size, strides=strides)
+    layer = DepthwiseConv(kernel_size, strides=strides, use_bias=False)
     result = numpy(layer(x))
     kernel = numpy(layer.kernel)[..., 0]
     out = [-(-side // strides) for side in size]
@@ -30,7 +30,7 @@ def test_gradient_equals_kerass():
     random = np.random.default_rng(1)
     x = random.normal(size=(2, 4, 4, 3)).astype("float32")
     direction = random.normal(size=(2, 2, 2, 3)).astype("float32")
-    ours = DepthwiseConv(5, strides=2)
+    ours = DepthwiseConv(5, strides=2, use_bias=False)
     other = keras.layers.DepthwiseConv2D(5, strides=2, padding="same", use_bias=False)
     for layer in (ours, other):
         layer.build(x.shape)
