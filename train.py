@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_patchpu.cli import main
+from patchpu import main
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

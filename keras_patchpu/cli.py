@@ -1,4 +1,4 @@
-"""The command `patchpu`."""
+"""The commands that `patchpu` hands over to."""
 
 import dataclasses
 import sys
@@ -67,24 +67,16 @@ def _settings(namespace):
     return values
 
 
-def main(arguments=None):
-    """Entry point. Exit code 2 and a message for what a user can mend."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] not in ("train",):
-        wanted = arguments[0] if arguments else "no command"
-        asked_for_help = wanted in ("-h", "--help")
-        print(
-            "usage: patchpu train [--help] [options]\n\n"
-            "  train    train on images of which one label each is known",
-            file=sys.stdout if asked_for_help else sys.stderr,
-        )
-        if not asked_for_help:
-            print(f"patchpu: error: expected a command. Received: {wanted}", file=sys.stderr)
-        raise SystemExit(0 if asked_for_help else 2)
-    _train(arguments[1:])
+def train(arguments):
+    """The command `patchpu train`.
 
+    Args:
+        arguments: List of strings, without the command's name.
 
-def _train(arguments):
+    Raises:
+        SystemExit: Code 2 and a message on stderr for what a user can mend; code 0 after
+            `--help`.
+    """
     try:
         config = parse_train_config(arguments)
         from keras_patchpu.experiments.run import prepare, run
@@ -101,7 +93,3 @@ def _train(arguments):
         f"attention's peak in the label's box {places['peak_in_box']:.1%}\n"
         f"report: {config.output}/report.md"
     )
-
-
-if __name__ == "__main__":
-    main()

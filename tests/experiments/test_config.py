@@ -1,8 +1,9 @@
 import pytest
 import yaml
 
-from keras_patchpu.cli import main, parse_train_config
+from keras_patchpu.cli import parse_train_config
 from keras_patchpu.experiments.config import PRESETS, TrainConfig
+from patchpu import main
 
 
 def test_defaults_are_the_papers():
