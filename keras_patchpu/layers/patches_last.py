@@ -35,11 +35,22 @@ def is_faster(patches):
         import jax
 
         return isinstance(patches, jax.core.Tracer) and jax.default_backend() == "cpu"
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    return is_for_tensorflow() and _tensorflow_compiles()
 
-        return _tensorflow_compiles() and not tf.config.list_logical_devices("GPU")
-    return False
+
+def is_for_tensorflow():
+    """Whether this is TensorFlow without a GPU and free to use XLA."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    if tf.config.list_logical_devices("GPU"):
+        return False
+    try:
+        from tensorflow.python.framework.config import is_op_determinism_enabled
+    except ImportError:  # not public
+        return True
+    return not is_op_determinism_enabled()
 
 
 def _tensorflow_compiles():

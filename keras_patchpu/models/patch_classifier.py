@@ -10,7 +10,9 @@ from keras_patchpu.layers import (
     PatchEmbedder,
     PatchExtractor,
     SharedSoftmaxHead,
+    patches_last,
 )
+from keras_patchpu.models.fold_batch_norms import fold_batch_norms
 from keras_patchpu.validation import check_positive_integer
 
 
@@ -38,6 +40,8 @@ class PatchClassifier(keras.Model):
         hidden_units: Neurons of the pooling MLP's first layer. Defaults to `256`.
         codebook_initializer: Of the label codebooks. Defaults to `None`; see
             `CodebookAttentionPool`.
+        batch_norm: Whether the embedder has batch norms, see `PatchEmbedder`. Defaults to
+            `True`; `fused` makes a model without.
         batch_norm_momentum: Of the embedder's batch norms. Defaults to `0.99`.
         pixel_mean, pixel_variance: Of the embedder's input, see `PatchEmbedder`.
         seed: Integer seed of the patch subsampling. Defaults to `None`.
@@ -77,6 +81,7 @@ class PatchClassifier(keras.Model):
         features=256,
         hidden_units=256,
         codebook_initializer=None,
+        batch_norm=True,
         batch_norm_momentum=0.99,
         pixel_mean=(0.0, 0.0, 0.0),
         pixel_variance=(1.0, 1.0, 1.0),
@@ -105,6 +110,7 @@ class PatchClassifier(keras.Model):
         )
         patch_embedder = PatchEmbedder(
             features,
+            batch_norm=batch_norm,
             batch_norm_momentum=batch_norm_momentum,
             pixel_mean=pixel_mean,
             pixel_variance=pixel_variance,
@@ -141,6 +147,8 @@ class PatchClassifier(keras.Model):
         self.seed = seed
         self._policy = dtype
         self._named_outputs = None
+        if patches_last.is_for_tensorflow():
+            self.jit_compile = True  # for `predict` without `compile`
 
     def intermediates(self, images, training=None):
         """Everything between an image and its probabilities, as tensors, by name.
@@ -190,6 +198,21 @@ class PatchClassifier(keras.Model):
         """Boxes `(P, 4)` of the patches, see `PatchExtractor.patch_boxes`."""
         return self.patch_extractor.patch_boxes(self.image_size)
 
+    def fused(self):
+        """A copy for prediction, its batch norms folded into the convolutions.
+
+        The copy has the same probabilities up to rounding (1e-4), no running statistics
+        and fewer steps. It is not compiled; to go on training use the model itself.
+
+        Returns:
+            `PatchClassifier` with `batch_norm=False`.
+        """
+        model = type(self).from_config({**self.get_config(), "batch_norm": False})
+        fold_batch_norms(self.patch_embedder, model.patch_embedder)
+        for name in ("codebook_attention_pool", "shared_softmax_head"):
+            getattr(model, name).set_weights(getattr(self, name).get_weights())
+        return model
+
     # === Training: Keras's own steps, with what the loss needs as `y_pred` ===
 
     def call(self, inputs, training=None, mask=None):
@@ -207,6 +230,28 @@ class PatchClassifier(keras.Model):
             yield
         finally:
             self._named_outputs = None
+
+    def compile(self, *args, jit_compile="auto", **kwargs):
+        """As `keras.Model.compile`, with another choice of `jit_compile="auto"`.
+
+        Keras leaves XLA off on a CPU with TensorFlow; for this model it is faster
+        (benchmarks/README.md), so "auto" turns it on. True and False mean what they say.
+        """
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+        self._jit_compile_chosen = jit_compile
+        if jit_compile == "auto" and not self.run_eagerly and patches_last.is_for_tensorflow():
+            self.jit_compile = True
+
+    def get_compile_config(self):
+        # What was asked for, not what it came to on this machine.
+        config = super().get_compile_config()
+        return {**config, "jit_compile": self._jit_compile_chosen} if self.compiled else config
+
+    def compile_from_config(self, config):
+        # Keras's own does not trust a model that has a `compile` of its own.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
 
     def train_step(self, *args, **kwargs):
         with self._outputs_for_loss():
@@ -245,6 +290,7 @@ class PatchClassifier(keras.Model):
             "features": self.patch_embedder.features,
             "hidden_units": self.codebook_attention_pool.hidden_units,
             "codebook_initializer": keras.initializers.serialize(self.codebook_initializer),
+            "batch_norm": self.patch_embedder.batch_norm,
             "batch_norm_momentum": self.batch_norm_momentum,
             "pixel_mean": self.patch_embedder.pixel_mean,
             "pixel_variance": self.patch_embedder.pixel_variance,

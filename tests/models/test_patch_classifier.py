@@ -279,3 +279,68 @@ def test_load_in_a_process_that_only_imports_the_package(trained, tmp_path):
         assert sum(name.startswith("optimizer/") for name in result) == len(own)
         for index, variable in enumerate(own):
             np.testing.assert_array_equal(result[f"optimizer/{index}"], numpy(variable))
+
+
+def test_fused_has_the_same_probabilities_and_no_batch_norm(tmp_path):
+    random = np.random.default_rng(0)
+    model = PatchClassifier(5, image_size=(32, 32), patch_size=16, num_downsamples=1, features=16)
+    # Statistics and weights away from their neutral values.
+    model.set_weights(
+        [
+            random.uniform(0.5, 1.5, weight.shape) if weight.ndim == 1 else weight
+            for weight in model.get_weights()
+        ]
+    )
+    images = random.integers(0, 256, (4, 32, 32, 3)).astype("uint8")
+    expected = model.predict(images, verbose=0)
+    fused = model.fused()
+    assert not [w.path for w in fused.weights if "moving" in w.path or "gamma" in w.path]
+    np.testing.assert_allclose(fused.predict(images, verbose=0), expected, atol=1e-4)
+    assert np.ptp(expected) > 1e-3  # they differ at all
+    fused.save(tmp_path / "fused.keras")
+    loaded = keras.saving.load_model(tmp_path / "fused.keras")
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, atol=1e-4)
+    np.testing.assert_allclose(fused.fused().predict(images, verbose=0), expected, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="an eager step takes a minute; see test_patches_last"
+)
+def test_a_compiled_step_equals_an_eager_one():
+    """XLA computes the embedder in another layout: same loss, same weights after a step."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (4, 32, 32, 3)).astype("uint8")
+    labels = np.eye(5, dtype="int8")[[0, 1, 2, 3]]
+    results = []
+    for options in ({}, {"run_eagerly": True}):
+        keras.utils.set_random_seed(0)
+        model = PatchClassifier(
+            5, image_size=(32, 32), patch_size=16, num_downsamples=1, features=16
+        )
+        start = model.get_weights()
+        model.compile(keras.optimizers.SGD(1e-2), WeakNegative(), **options)
+        loss = model.train_on_batch(images, labels)
+        changes = [new - old for new, old in zip(model.get_weights(), start)]
+        results.append((loss, changes, model.predict(images, verbose=0)))
+    (loss, changes, probabilities), (eager_loss, eager_changes, eager_probabilities) = results
+    np.testing.assert_allclose(loss, eager_loss, rtol=1e-5)
+    np.testing.assert_allclose(probabilities, eager_probabilities, atol=1e-4)
+    largest = max(np.abs(change).max() for change in eager_changes)
+    for change, eager_change in zip(changes, eager_changes):
+        np.testing.assert_allclose(change, eager_change, rtol=0, atol=1e-4 * largest)
+
+
+def test_xla_is_chosen_on_a_cpu_and_saved_as_a_choice(tmp_path):
+    model = PatchClassifier(5, image_size=(32, 32), patch_size=16, num_downsamples=0, features=8)
+    model.compile("sgd", "binary_crossentropy")
+    assert model.jit_compile == (keras.backend.backend() != "torch")
+    model.build((None, 32, 32, 3))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_compile_config()["jit_compile"] == "auto"
+    assert loaded.optimizer.built
+    assert loaded.jit_compile == model.jit_compile
+    model.compile("sgd", "binary_crossentropy", jit_compile=False)
+    assert model.jit_compile is False
+    model.compile("sgd", "binary_crossentropy", run_eagerly=True)
+    assert model.jit_compile is False

@@ -1,0 +1,50 @@
+"""Batch norms folded into the convolutions before them, for prediction."""
+
+from keras import ops
+
+# Convolutions of a block, each with the batch norm that follows.
+_PAIRS = (("expand_conv", "expand_bn"), ("dwconv", "bn"), ("project_conv", "project_bn"))
+
+
+def fold_batch_norms(source, target):
+    """Copies the weights of an embedder with batch norms into one without.
+
+    `y = gamma (w * x - mean) / sqrt(variance + epsilon) + beta` is a convolution with the
+    kernel `w s` and the bias `beta - mean s`, `s = gamma / sqrt(variance + epsilon)`.
+
+    Args:
+        source: Built `PatchEmbedder` with batch norms; or without, then weights are copied.
+        target: Built `PatchEmbedder` with `batch_norm=False` of the same sizes. Changed.
+    """
+    if not source.batch_norm:
+        target.set_weights(source.get_weights())
+        return
+    _fold(source.stem_conv, source.stem_bn, target.stem_conv)
+    for block, plain in zip(source.blocks, target.blocks):
+        for convolution, batch_norm in _PAIRS:
+            if hasattr(block, convolution):
+                _fold(
+                    getattr(block, convolution),
+                    getattr(block, batch_norm),
+                    getattr(plain, convolution),
+                )
+        for name in ("se_reduce", "se_expand"):
+            getattr(plain, name).set_weights(getattr(block, name).get_weights())
+    target.projection.set_weights(source.projection.get_weights())
+
+
+def _fold(convolution, batch_norm, target):
+    gamma, beta, mean, variance = (
+        ops.convert_to_numpy(weight).astype("float64")
+        for weight in (
+            batch_norm.gamma,
+            batch_norm.beta,
+            batch_norm.moving_mean,
+            batch_norm.moving_variance,
+        )
+    )
+    scale = gamma / (variance + batch_norm.epsilon) ** 0.5
+    kernel = ops.convert_to_numpy(convolution.kernel).astype("float64")
+    # A depthwise kernel has its channels before the last axis of size 1.
+    along_channels = scale[:, None] if kernel.shape[-1] != len(scale) else scale
+    target.set_weights([kernel * along_channels, beta - mean * scale])
