@@ -1,101 +1,268 @@
-"""Times a training step of PatchClassifier against the same network of stock Keras layers.
+"""Times a training step and a prediction of PatchClassifier against two other networks.
 
-    python benchmarks/step.py [--image-size 64] [--patch-size 16] [--batch-size 16] [--out FILE]
+    python benchmarks/step.py --setting 64/16 --batch-size 16 --networks ours,stock --out FILE
+    KERAS_BACKEND=jax python benchmarks/step.py --quick
 
-Both networks are timed in turn, so that a machine whose speed drifts drifts for both. The
-stock network differs in two layers: `keras.layers.BatchNormalization` for `BatchNorm`, and
-`keras.layers.DepthwiseConv2D` for `DepthwiseConv`. Prints and writes JSON.
+Networks: `ours`; `stock`, the same network of Keras's own layers with the same weights, with
+(`stock+jit`) or without XLA; `resnet50`, keras.applications.ResNet50 with a sigmoid head on
+the same images. `ours-jit` is ours with XLA off. All are timed in turn, so that a machine
+whose speed drifts drifts for all. Ratios are medians of the ratios within a turn. The
+roofline is what the step's arithmetic and memory traffic would take at the matrix rate and
+the copy bandwidth that this machine reaches in NumPy. `--memory` adds the peak resident
+memory of each network, each in a process of its own. Writes JSON.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import statistics
+import subprocess
+import sys
+import threading
 import time
 
 import keras
 import numpy as np
 
-from keras_patchpu.layers import mobile_inverted_bottleneck, patch_embedder
+from keras_patchpu.layers import PatchEmbedder, mobile_inverted_bottleneck, patch_embedder
 from keras_patchpu.losses import WeakNegative
-from keras_patchpu.models import PatchClassifier
+from keras_patchpu.models import PatchClassifier, patch_classifier
 from keras_patchpu.optimizers import Lamb
+
+SETTINGS = {"64/16": (64, 16, 2), "224/32": (224, 32, 3), "640/64": (640, 64, 3)}
+SETTINGS["448/64"] = (448, 64, 3)
+NUM_LABELS = 20
+
+
+# === Networks ===
 
 
 class StockDepthwise(keras.layers.DepthwiseConv2D):
     def __init__(self, kernel_size, **kwargs):
-        super().__init__(kernel_size, padding="same", use_bias=False, **kwargs)
+        super().__init__(kernel_size, padding="same", **kwargs)
 
 
-def build(arguments, stock):
-    """The compiled network; with `stock` the two layers are Keras's own."""
-    modules = (mobile_inverted_bottleneck, patch_embedder)
-    ours = (modules[0].BatchNorm, modules[0].DepthwiseConv)
-    if stock:
-        for module in modules:
-            module.BatchNorm = keras.layers.BatchNormalization
-        modules[0].DepthwiseConv = StockDepthwise
+class StockEmbedder(PatchEmbedder):
+    """Always the composition of Keras's layers, one after the other."""
+
+    def call(self, patches, training=False):
+        num_patches = patches.shape[1]
+        patches = keras.ops.reshape(patches, (-1, *patches.shape[2:]))
+        maps = self.block_outputs(patches, training=training)["block3b"]
+        embeddings = self.projection(keras.ops.mean(maps, axis=(1, 2)))
+        return keras.ops.reshape(embeddings, (-1, num_patches, self.features))
+
+
+def build(network, setting):
+    """The compiled network `network` for images of `setting`."""
+    image_size, patch_size, num_downsamples = SETTINGS[setting]
+    if network == "resnet50":
+        body = keras.applications.ResNet50(
+            include_top=False, weights=None, pooling="avg", input_shape=(image_size, image_size, 3)
+        )
+        outputs = keras.layers.Dense(NUM_LABELS, activation="sigmoid", dtype="float32")(body.output)
+        model = keras.Model(body.input, outputs)
+        model.compile(Lamb(1e-3, weight_decay=1e-4), keras.losses.BinaryCrossentropy())
+        return model
+    own = (
+        (mobile_inverted_bottleneck, "BatchNorm", keras.layers.BatchNormalization),
+        (patch_embedder, "BatchNorm", keras.layers.BatchNormalization),
+        (mobile_inverted_bottleneck, "DepthwiseConv", StockDepthwise),
+        (patch_classifier, "PatchEmbedder", StockEmbedder),
+    )
+    saved = [getattr(module, name) for module, name, _ in own]
+    if network.startswith("stock"):
+        for module, name, stock in own:
+            setattr(module, name, stock)
     try:
         model = PatchClassifier(
-            10,
-            image_size=(arguments.image_size, arguments.image_size),
-            patch_size=arguments.patch_size,
-            num_downsamples=2 if arguments.image_size == 64 else 3,
+            NUM_LABELS,
+            image_size=(image_size, image_size),
+            patch_size=patch_size,
+            num_downsamples=num_downsamples,
         )
     finally:
-        for module in modules:
-            module.BatchNorm = ours[0]
-        modules[0].DepthwiseConv = ours[1]
-    model.compile(Lamb(1e-3, weight_decay=1e-4), WeakNegative())
+        for (module, name, _), value in zip(own, saved):
+            setattr(module, name, value)
+    jit = {"ours": "auto", "ours-jit": False, "stock": False, "stock+jit": True}[network]
+    if network == "stock" and keras.backend.backend() == "jax":
+        jit = True  # without, JAX runs operation by operation
+    model.compile(Lamb(1e-3, weight_decay=1e-4), WeakNegative(), jit_compile=jit)
     return model
+
+
+def batch(setting, batch_size):
+    random = np.random.default_rng(0)
+    size = SETTINGS[setting][0]
+    images = random.integers(0, 256, (batch_size, size, size, 3), dtype="uint8")
+    return images, np.eye(NUM_LABELS, dtype="int8")[random.integers(0, NUM_LABELS, batch_size)]
+
+
+# === Roofline ===
+
+
+def work(setting):
+    """Multiply-adds and embedder activations of one image, forward."""
+    image_size, patch_size, num_downsamples = SETTINGS[setting]
+    counts = [(image_size // 2**level // patch_size) ** 2 for level in range(num_downsamples + 1)]
+    side = -(-patch_size // 2)
+    multiply_adds, activations, channels = side**2 * 27 * 32, side**2 * 32, 32
+    for _, filters, kernel_size, strides, expansion in patch_embedder.BLOCKS:
+        wide, out = channels * expansion, -(-side // strides)
+        if expansion > 1:
+            multiply_adds += side**2 * channels * wide
+            activations += side**2 * wide
+        multiply_adds += out**2 * wide * (kernel_size**2 + filters)
+        activations += out**2 * (wide + filters)
+        side, channels = out, filters
+    return multiply_adds * sum(counts), activations * sum(counts)
+
+
+def machine_rates():
+    """Copy bandwidth in bytes a second and matrix rate in operations a second, in NumPy."""
+    cores = os.cpu_count()
+    pairs = [(np.ones(2**25, "float32"), np.ones(2**25, "float32")) for _ in range(cores)]
+    copies, products = [], []
+    matrix = np.ones((2048, 2048), "float32")
+    for _ in range(5):
+        threads = [threading.Thread(target=np.copyto, args=pair) for pair in pairs]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        copies.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        matrix @ matrix
+        products.append(time.perf_counter() - start)
+    return cores * 2 * 2**27 / min(copies), 2 * 2048**3 / min(products)
+
+
+def roofline(setting):
+    """Least milliseconds an image, training and prediction, by arithmetic and by memory.
+
+    Prediction writes and reads each activation once (2 passes of 4 bytes). Training adds,
+    backwards, reading the activation, reading and writing the gradient, and a second
+    reading of both for the kernels' gradients: 7 passes in all. Arithmetic: the
+    multiply-adds of the convolutions once in prediction, three times in training.
+    """
+    multiply_adds, activations = work(setting)
+    bandwidth, rate = machine_rates()
+    result = {"copy_gb_a_second": bandwidth / 1e9, "matrix_gflops": rate / 1e9}
+    for name, passes, products in [("training", 7, 3), ("prediction", 2, 1)]:
+        result[name] = {
+            "arithmetic_ms": 2e3 * multiply_adds * products / rate,
+            "memory_ms": 4e3 * activations * passes / bandwidth,
+        }
+    return result
+
+
+# === Measuring ===
+
+
+def measure(models, predictors, images, labels, repeats):
+    times = {name: {"training": [], "prediction": []} for name in models}
+    for repeat in range(repeats + 2):  # two to warm up and compile
+        for name, model in models.items():
+            for kind, call in [
+                ("training", lambda m=model: m.train_on_batch(images, labels)),
+                ("prediction", lambda p=predictors[name]: p.predict_on_batch(images)),
+            ]:
+                start = time.perf_counter()
+                call()
+                if repeat >= 2:
+                    times[name][kind].append((time.perf_counter() - start) * 1e3 / len(images))
+    return times
+
+
+def summary(values):
+    return {
+        "median": round(statistics.median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+    }
+
+
+def peak_memory(network, arguments):
+    """MiB that two training steps add to the peak resident memory of a fresh process."""
+    command = [sys.executable, __file__, "--setting", arguments.setting, "--memory-of", network]
+    command += ["--batch-size", str(arguments.batch_size), "--precision", arguments.precision]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return float(lines[-1])
+
+
+def print_memory(arguments):
+    images, labels = batch(arguments.setting, arguments.batch_size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model = build(arguments.memory_of, arguments.setting)
+    for _ in range(2):
+        model.train_on_batch(images, labels)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--patch-size", type=int, default=16)
+    parser.add_argument("--setting", choices=list(SETTINGS), default="64/16")
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--precision", default="float32", help="a Keras dtype policy")
+    parser.add_argument("--networks", default="ours,stock")
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="64/16 in under two minutes")
     parser.add_argument("--out")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.setting, arguments.repeats, arguments.networks = "64/16", 5, "ours,stock"
+    keras.config.set_dtype_policy(arguments.precision)
+    if arguments.memory_of:
+        return print_memory(arguments)
 
-    random = np.random.default_rng(0)
-    shape = (arguments.batch_size, arguments.image_size, arguments.image_size, 3)
-    images = random.integers(0, 256, shape, dtype="uint8")
-    labels = np.eye(10, dtype="int8")[random.integers(0, 10, arguments.batch_size)]
-    models = {"ours": build(arguments, False), "stock": build(arguments, True)}
-    models["stock"].set_weights(models["ours"].get_weights())
-    difference = np.abs(
-        models["ours"].predict(images, verbose=0) - models["stock"].predict(images, verbose=0)
-    ).max()
-    times = {name: [] for name in models}
-    for repeat in range(arguments.repeats + 2):  # two to warm up
-        for name, model in models.items():
-            start = time.perf_counter()
-            model.train_on_batch(images, labels)
-            if repeat >= 2:
-                times[name].append((time.perf_counter() - start) * 1e3 / arguments.batch_size)
+    names = arguments.networks.split(",")
+    images, labels = batch(arguments.setting, arguments.batch_size)
+    models = {name: build(name, arguments.setting) for name in names}
+    for name in names:
+        if name.startswith("stock") and "ours" in models:
+            models[name].set_weights(models["ours"].get_weights())
     result = {
+        "command": " ".join(["python", "benchmarks/step.py", *sys.argv[1:]]),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "image_size": arguments.image_size,
-        "patch_size": arguments.patch_size,
+        "huge_pages": "hugetlb" in os.environ.get("GLIBC_TUNABLES", ""),
+        "setting": arguments.setting,
         "batch_size": arguments.batch_size,
-        "largest_difference_of_probabilities": float(difference),
-        "milliseconds_an_image": {
-            name: {
-                "median": round(statistics.median(values), 3),
-                "min": round(min(values), 3),
-                "max": round(max(values), 3),
-            }
-            for name, values in times.items()
-        },
-        "stock_over_ours": round(
-            statistics.median(b / a for a, b in zip(times["ours"], times["stock"])), 3
-        ),
+        "precision": arguments.precision,
     }
+    if "stock" in models and "ours" in models:
+        result["largest_difference_of_probabilities"] = float(
+            np.abs(
+                models["ours"].predict_on_batch(images) - models["stock"].predict_on_batch(images)
+            ).max()
+        )
+    predictors = dict(models)
+    if "ours" in models:
+        predictors["ours"] = models["ours"].fused()
+    times = measure(models, predictors, images, labels, arguments.repeats)
+    result["milliseconds_an_image"] = {
+        name: {kind: summary(values) for kind, values in kinds.items()}
+        for name, kinds in times.items()
+    }
+    result["times_faster"] = {
+        f"{other} / ours": {
+            kind: round(
+                statistics.median(b / a for a, b in zip(times["ours"][kind], times[other][kind])), 2
+            )
+            for kind in ("training", "prediction")
+        }
+        for other in names
+        if other != "ours" and "ours" in models
+    }
+    result["roofline"] = roofline(arguments.setting)
+    if arguments.memory:
+        result["peak_mib"] = {name: peak_memory(name, arguments) for name in names}
     text = json.dumps(result, indent=2)
     print(text)
     if arguments.out:

@@ -1,11 +1,15 @@
 """Fixtures that all tests share."""
 
 import functools
+import os
 import pathlib
 
 import keras
 import numpy as np
 import pytest
+
+# A choice of the user's: the command must not replace the process of the tests.
+os.environ.setdefault("GLIBC_TUNABLES", "")
 
 DATA = pathlib.Path(__file__).parent / "data"
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -103,3 +104,23 @@ def test_help_leaves_an_imported_package_alone(capsys):
 def test_installed_command():
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="patchpu")
     assert script.value == "patchpu:main"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+@pytest.mark.parametrize("chosen", [None, "glibc.malloc.check=0"])
+def test_a_command_runs_with_huge_pages_unless_the_user_chose(monkeypatch, chosen):
+    started = []
+    monkeypatch.setattr(os, "execv", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(sys, "argv", ["patchpu", "train"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "--epochs", "1"])
+    monkeypatch.setattr(patchpu, "_function", lambda command: lambda rest: (command, rest))
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if chosen:
+        monkeypatch.setenv("GLIBC_TUNABLES", chosen)
+    assert patchpu.main() == ("train", [])
+    assert patchpu.main(["train"]) == ("train", [])  # called from Python: never replaced
+    if chosen:
+        assert not started and os.environ["GLIBC_TUNABLES"] == chosen
+    else:
+        assert started == [(sys.executable, [sys.executable, "train.py", "--epochs", "1"])]
+        assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
