@@ -6,8 +6,11 @@ from keras import ops
 from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.validation import check_number
 
+# Observed labels compared at a time. Few images have more observed labels: one pass, as a rule.
+_OBSERVED_AT_ONCE = 16
 
-def weak_negatives(labels, image_embeddings, theta=0.0):
+
+def weak_negatives(labels, image_embeddings, theta=0.0, stop_gradient=False):
     """How much each unobserved label of an image counts as absent, eq. (7)-(8).
 
     The weight of label l is its largest thresholded cosine similarity with a label
@@ -15,11 +18,16 @@ def weak_negatives(labels, image_embeddings, theta=0.0):
     theta and 0 elsewhere. If l looks at the same patches as a label known to be there,
     and a patch shows at most one label, l is not there.
 
+    Only similarities with observed labels are computed: time grows with L times the
+    largest number of observed labels of an image, memory with L alone.
+
     Args:
         labels: `(B, L)` in {+1, 0, -1}.
         image_embeddings: `(B, L, F)`, one embedding per label.
         theta: Similarity at or below which two embeddings count as different, in
             [-1, 1]. Weights are in [0, 1] for `theta >= 0`. Defaults to `0.0`.
+        stop_gradient: Whether the weights are constants for the gradient, which saves
+            time and memory. Defaults to `False`.
 
     Returns:
         float32 weights `(B, L)`: 0 for a label observed present, 1 for one observed
@@ -31,18 +39,67 @@ def weak_negatives(labels, image_embeddings, theta=0.0):
     """
     present, absent = split_labels(labels)
     embeddings = ops.cast(image_embeddings, "float32")
+    if stop_gradient:
+        embeddings = ops.stop_gradient(embeddings)
     # To a largest entry of 1 first, so that no square under- or overflows; zeros stay zeros.
     scale = ops.stop_gradient(ops.max(ops.abs(embeddings), axis=-1, keepdims=True))
     embeddings = embeddings / ops.where(scale > 0, scale, 1.0)
     squared_norm = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
     unit = embeddings * ops.rsqrt(ops.maximum(squared_norm, 0.5))
-    similarity = ops.clip(ops.matmul(unit, ops.transpose(unit, (0, 2, 1))), -1.0, 1.0)
-    beta = ops.where(similarity > theta, similarity, 0.0)
-    # Smaller than any beta, so that it wins only where nothing is observed present.
-    observed_beta = ops.where(present[:, None, :] > 0, beta, -2.0)
-    weights = ops.max(observed_beta, axis=-1)
+    # The search is a loop of unknown length, which XLA cannot differentiate. The gradient only
+    # needs the similarity that was found. (Of equal ones a single one gets all of it.)
+    weights, most_similar = _most_similar_observed(present, ops.stop_gradient(unit), theta)
+    weights = ops.stop_gradient(weights)  # or TensorFlow makes the loop's gradient, unused
+    if not stop_gradient:
+        similarity = ops.sum(unit * _take_labels(unit, most_similar), axis=-1)
+        weights = ops.where(weights < -1.0, weights, _phi(similarity, theta))
     weights = ops.where(weights < -1.0, 0.0, weights)
     return ops.where(present > 0, 0.0, ops.where(absent > 0, 1.0, weights))
+
+
+def _phi(similarity, theta):
+    similarity = ops.clip(similarity, -1.0, 1.0)
+    return ops.where(similarity > theta, similarity, 0.0)
+
+
+def _take_labels(x, indices):
+    """Rows `(B, K, F)` of `x` `(B, L, F)`, each image by its own indices `(B, K)`."""
+    batch, num_labels, features = ops.shape(x)
+    first = num_labels * ops.arange(batch, dtype="int32")
+    return ops.take(ops.reshape(x, (-1, features)), indices + first[:, None], axis=0)
+
+
+def _most_similar_observed(present, unit, theta):
+    """Largest phi(similarity) with an observed label, and that label, both `(B, L)`.
+
+    -2 and any label in an image without an observed label.
+    """
+    num_labels = unit.shape[1]
+    size = min(_OBSERVED_AT_ONCE, num_labels)
+    observed_first = ops.argsort(-present, axis=-1)
+    count = ops.cast(ops.sum(present, axis=-1, keepdims=True), "int32")
+    largest_count = ops.max(count)
+
+    def compare(start, best, most_similar):
+        # The last block begins early rather than end behind the labels: some are seen twice.
+        places = ops.minimum(start, num_labels - size) + ops.arange(size, dtype="int32")
+        observed = ops.take(observed_first, places, axis=1)
+        similarity = ops.matmul(unit, ops.transpose(_take_labels(unit, observed), (0, 2, 1)))
+        beta = _phi(similarity, theta)
+        # Smaller than any beta, so that it wins only where nothing is observed present.
+        beta = ops.where((places < count)[:, None, :], beta, -2.0)
+        found = ops.take_along_axis(observed, ops.argmax(beta, axis=-1), axis=1)
+        beta = ops.max(beta, axis=-1)
+        most_similar = ops.where(beta > best, found, most_similar)
+        return start + size, ops.maximum(best, beta), most_similar
+
+    best = ops.full_like(unit[:, :, 0], -2.0)
+    _, best, most_similar = ops.while_loop(
+        lambda start, *_: start < largest_count,
+        compare,
+        (0, best, ops.zeros_like(best, dtype="int32")),
+    )
+    return best, most_similar
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
@@ -96,9 +153,7 @@ class WeakNegative(keras.losses.Loss):
                 f"Received: {received}. `PatchClassifier` hands them over in `fit`."
             )
         logits = y_pred["logits"]
-        weights = weak_negatives(y_true, y_pred["image_embeddings"], self.theta)
-        if self.stop_gradient:
-            weights = ops.stop_gradient(weights)
+        weights = weak_negatives(y_true, y_pred["image_embeddings"], self.theta, self.stop_gradient)
         present, _ = split_labels(y_true, logits.dtype)
         weights = ops.cast(weights, logits.dtype)
         losses = present * ops.softplus(-logits) + weights * ops.softplus(logits)

@@ -1,5 +1,6 @@
 """The weak negatives of eq. (7)-(8) and the loss of eq. (6) and (9)."""
 
+import keras
 import numpy as np
 import pytest
 from backend import gradient, numpy
@@ -12,7 +13,7 @@ EMBEDDINGS = np.array([[1, 0], [0.6, 0.8], [0, 2], [-1, 0], [3, 4]], "float32")
 
 
 def numpy_weak_negatives(labels, embeddings, theta=0.0):
-    """Eq. (7)-(8) label by label in float64, for rows with an observed positive."""
+    """Eq. (7)-(8) label by label in float64; 0 in a row without an observed positive."""
     embeddings = np.asarray(embeddings, "float64")
     weights = np.zeros(labels.shape)
     for b, row in enumerate(labels):
@@ -22,7 +23,7 @@ def numpy_weak_negatives(labels, embeddings, theta=0.0):
                 first, second = embeddings[b, label], embeddings[b, observed]
                 cosine = first @ second / (np.linalg.norm(first) * np.linalg.norm(second))
                 betas.append(cosine if cosine > theta else 0.0)
-            weights[b, label] = max(betas)
+            weights[b, label] = max(betas, default=0.0)
         weights[b, row == -1] = 1.0
     return weights
 
@@ -208,3 +209,121 @@ def test_half_precision_embeddings_are_compared_in_float32():
     embeddings = (300 * EMBEDDINGS[None]).astype("float16")
     weights = weak_negatives(np.array([[1, 0, 0, 0, 0]]), ops.convert_to_tensor(embeddings))
     np.testing.assert_allclose(numpy(weights), [[0, 0.6, 0, 0, 0.6]], atol=1e-3)
+
+
+# === Any number of observed labels ===
+
+# Several blocks of observed labels, the last of which is not full.
+MANY = 40
+
+
+def many_labels(counts, seed=0):
+    """A row with each count of observed positives among 40 labels, and embeddings (B, 40, 5)."""
+    random = np.random.default_rng(seed)
+    labels = np.zeros((len(counts), MANY), "int8")
+    for row, count in zip(labels, counts):
+        places = random.permutation(MANY)
+        row[places[:count]] = 1
+        row[places[count : count + 4]] = -1
+    return labels, random.normal(size=(len(counts), MANY, 5)).astype("float32")
+
+
+def all_pairs(labels, embeddings, theta):
+    """Eq. (7)-(8) by all similarities at once, of keras.ops, so that it has a gradient."""
+    present = ops.cast(labels > 0, "float32")
+    norm = ops.sqrt(ops.sum(ops.square(embeddings), axis=-1, keepdims=True))
+    unit = embeddings / norm
+    similarity = ops.matmul(unit, ops.transpose(unit, (0, 2, 1)))
+    beta = ops.where(similarity > theta, similarity, 0.0)
+    weights = ops.max(ops.where(present[:, None, :] > 0, beta, -2.0), axis=-1)
+    weights = ops.where(weights < -1, 0.0, weights)
+    return ops.where(present > 0, 0.0, ops.where(ops.cast(labels < 0, "bool"), 1.0, weights))
+
+
+COUNTS = [[0, 1, 3, 20, 36, 40], [1, 1], [0, 0], [40], [16, 17]]
+
+
+@pytest.mark.parametrize("theta", [-0.5, 0.0, 0.25])
+@pytest.mark.parametrize("counts", COUNTS)
+def test_any_number_of_observed_labels(counts, theta):
+    labels, embeddings = many_labels(counts)
+    expected = numpy_weak_negatives(labels, embeddings, theta)
+    for stop_gradient in (True, False):
+        weights = weak_negatives(labels, embeddings, theta, stop_gradient)
+        np.testing.assert_allclose(numpy(weights), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("theta", [-0.5, 0.0, 0.25])
+def test_gradient_of_the_weights_with_any_number_of_observed_labels(theta):
+    labels, embeddings = many_labels(COUNTS[0], seed=1)
+    factors = np.random.default_rng(2).normal(size=labels.shape).astype("float32")
+
+    def slope(function):
+        return gradient(lambda x: ops.sum(ops.multiply(factors, function(x))), embeddings)
+
+    expected = slope(lambda x: all_pairs(labels, x, theta))
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(
+        slope(lambda x: weak_negatives(labels, x, theta)), expected, atol=1e-5
+    )
+    constant = slope(lambda x: weak_negatives(labels, x, theta, stop_gradient=True))
+    np.testing.assert_array_equal(constant, np.zeros_like(embeddings))
+
+
+def compiled(function, labels, embeddings):
+    """`function` compiled by XLA for batches of any size; as it is on torch."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        signature = [
+            tf.TensorSpec((None, *x.shape[1:]), tf.as_dtype(x.dtype)) for x in (labels, embeddings)
+        ]
+        return tf.function(function, input_signature=signature, jit_compile=True)
+    return function
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_compiled_weights_and_their_gradient(stop_gradient):
+    labels, embeddings = many_labels(COUNTS[0], seed=3)
+
+    def total(labels, x):
+        weights = weak_negatives(labels, x, 0.1, stop_gradient)
+        return ops.sum(ops.square(weights)) + ops.sum(x)  # with a gradient in any case
+
+    function = compiled(total, labels, embeddings)
+    expected = (numpy_weak_negatives(labels, embeddings, 0.1) ** 2).sum() + embeddings.sum()
+    value = numpy(function(ops.convert_to_tensor(labels), ops.convert_to_tensor(embeddings)))
+    assert value == pytest.approx(expected, rel=1e-4)
+    labels = ops.convert_to_tensor(labels)
+    slope = gradient(lambda x: function(labels, x), embeddings)
+    np.testing.assert_allclose(slope, gradient(lambda x: total(labels, x), embeddings), atol=1e-5)
+
+
+def test_equal_similarities_share_one_gradient():
+    # Two observed labels in the same direction: the whole gradient goes to one of them.
+    labels = np.array([[0, 1, 1]], "int8")
+    embeddings = np.array([[[1, 0], [1, 1], [1, 1]]], "float32")
+    slope = gradient(lambda x: ops.sum(weak_negatives(labels, x)), embeddings)[0]
+    half = 0.5**1.5  # of cos(a) between (1, 0) and (x, y) at (1, 1): (+, -) / 2 sqrt(2)
+    np.testing.assert_allclose(slope[0], [0, 0.5**0.5], atol=1e-6)
+    np.testing.assert_allclose(np.sort(np.abs(slope[1:]).sum(axis=-1)), [0, 2 * half], atol=1e-6)
+    np.testing.assert_allclose(slope[1] + slope[2], [half, -half], atol=1e-6)
+
+
+def test_no_similarities_between_all_labels(monkeypatch):
+    labels, embeddings = many_labels([1, 20])
+    sizes = []
+    matmul = ops.matmul
+
+    def spy(*args):
+        product = matmul(*args)
+        sizes.append(int(np.prod(product.shape)))
+        return product
+
+    monkeypatch.setattr(ops, "matmul", spy)
+    weak_negatives(labels, embeddings)
+    assert sizes and max(sizes) <= 2 * MANY * 16
