@@ -29,6 +29,8 @@ class TrainConfig:
         seed: Of the initial weights, the order of the images and the digit scenes.
         output: Run folder. Default: runs/DATASET-LOSS-seedSEED.
         resume: Go on with the run in the folder, where it was stopped.
+        xla: Whether XLA compiles the model: `auto` where it is faster, `on`, `off` (starts
+            sooner: for a few steps).
         image_size: Side in pixels that images are resized to.
         patch_size: Side of a patch in pixels.
         num_downsamples: Smaller copies of the image, each half the side.
@@ -59,6 +61,7 @@ class TrainConfig:
     seed: int = 0
     output: str | None = None
     resume: bool = False
+    xla: Literal["auto", "on", "off"] = "auto"
     image_size: int = 640
     patch_size: int = 64
     num_downsamples: int = 3
@@ -92,7 +95,7 @@ class TrainConfig:
     def settings(self):
         """What decides the result, as a dict: everything but where and how it is run."""
         values = dataclasses.asdict(self)
-        del values["output"], values["resume"]
+        del values["output"], values["resume"], values["xla"]
         return values
 
     def to_yaml(self):

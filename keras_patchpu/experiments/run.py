@@ -67,6 +67,7 @@ def run(config, folder, train, validation, verbose="auto"):
     epochs_done = 0
     if config.resume and (folder / "last.keras").exists():
         model = keras.saving.load_model(folder / "last.keras")
+        model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
         iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
         epochs_done = iterations // steps_per_epoch
     else:
@@ -77,7 +78,9 @@ def run(config, folder, train, validation, verbose="auto"):
             weight_decay=config.weight_decay,
             learning_rate_multipliers={"codebook$": config.codebook_rate},
         )
-        model.compile(optimizer, make_loss(config, expected_positives))
+        jit_compile = {"auto": "auto", "on": True, "off": False}[config.xla]
+        loss = make_loss(config, expected_positives)
+        model.compile(optimizer, loss, jit_compile=jit_compile)
 
     if config.loss == "bce":
         labels = np.where(train.labels > 0, 1, -1).astype("int8")

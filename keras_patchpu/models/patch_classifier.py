@@ -147,8 +147,6 @@ class PatchClassifier(keras.Model):
         self.seed = seed
         self._policy = dtype
         self._named_outputs = None
-        if patches_last.is_for_tensorflow():
-            self.jit_compile = True  # for `predict` without `compile`
 
     def intermediates(self, images, training=None):
         """Everything between an image and its probabilities, as tensors, by name.
@@ -211,6 +209,8 @@ class PatchClassifier(keras.Model):
         fold_batch_norms(self.patch_embedder, model.patch_embedder)
         for name in ("codebook_attention_pool", "shared_softmax_head"):
             getattr(model, name).set_weights(getattr(self, name).get_weights())
+        if patches_last.is_for_tensorflow():
+            model.jit_compile = True  # `compile` would have turned it on
         return model
 
     # === Training: Keras's own steps, with what the loss needs as `y_pred` ===

@@ -35,6 +35,8 @@ def tiny(output, **changes):
         "num_train": 20,
         "num_validation": 60,
         "schedule": "cosine",
+        # JAX cannot do without; elsewhere compiling takes longer than these runs.
+        "xla": "auto" if keras.backend.backend() == "jax" else "off",
         **changes,
     }
     return TrainConfig(output=str(output), **settings)
