@@ -77,6 +77,7 @@ CASES = [
         },
         bad=[
             *bad_values(NOT_POSITIVE_INTEGERS, "features"),
+            *bad_values((None, "yes"), "batch_norm"),
             *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
             *BAD_PIXELS,
         ],
@@ -97,6 +98,7 @@ CASES = [
         bad=[
             *bad_values(NOT_POSITIVE_INTEGERS, "filters", "kernel_size", "strides", "expansion"),
             *bad_values([0, 1.1, -0.5, NAN, None], "squeeze_ratio"),
+            *bad_values((None, "yes"), "batch_norm"),
             *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
         ],
         inputs=(9, 7, 4),
@@ -151,6 +153,7 @@ CASES = [
             *bad_values([48, (48,), (48, 52, 3), (48, None), (48.0, 52), (8, 52)], "image_size"),
             *bad_values([-1, 1.5], "num_downsamples"),
             *bad_values([1, 2.0], "downsample_ratio"),
+            *bad_values((None, "yes"), "batch_norm"),
             *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
             *BAD_PIXELS,
             ("seed", -1),

@@ -6,7 +6,7 @@ from keras import ops
 from keras_patchpu.layers import patches_last
 from keras_patchpu.layers.batch_norm import BatchNorm
 from keras_patchpu.layers.depthwise_conv import DepthwiseConv
-from keras_patchpu.validation import check_number, check_positive_integer
+from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
 
 
 def normalized(x, batch_norm, training):
@@ -70,6 +70,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         check_positive_integer("strides", strides)
         check_positive_integer("expansion", expansion)
         check_number("squeeze_ratio", squeeze_ratio, above=0, maximum=1)
+        check_one_of("batch_norm", batch_norm, (True, False))
         check_number("batch_norm_momentum", batch_norm_momentum, minimum=0, below=1)
         self.filters = filters
         self.kernel_size = kernel_size

@@ -6,7 +6,12 @@ from keras import ops
 from keras_patchpu.layers import patches_last
 from keras_patchpu.layers.batch_norm import BatchNorm
 from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck, normalized
-from keras_patchpu.validation import check_number, check_numbers, check_positive_integer
+from keras_patchpu.validation import (
+    check_number,
+    check_numbers,
+    check_one_of,
+    check_positive_integer,
+)
 
 # EfficientNet-B0's first five blocks: name, filters, kernel size, strides, expansion.
 BLOCKS = (
@@ -72,6 +77,7 @@ class PatchEmbedder(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_positive_integer("features", features)
+        check_one_of("batch_norm", batch_norm, (True, False))
         check_number("batch_norm_momentum", batch_norm_momentum, minimum=0, below=1)
         check_numbers("pixel_mean", pixel_mean, 3)
         check_numbers("pixel_variance", pixel_variance, 3, above=0)
