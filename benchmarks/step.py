@@ -5,7 +5,7 @@
 
 Networks: `ours`; `stock`, the same network of Keras's own layers with the same weights, with
 (`stock+jit`) or without XLA; `resnet50`, keras.applications.ResNet50 with a sigmoid head on
-the same images. `ours-jit` is ours with XLA off. All are timed in turn, so that a machine
+the same images. `ours-jit` is ours with XLA off, `ours+rematerialize` with `rematerialize=True`. All are timed in turn, so that a machine
 whose speed drifts drifts for all. Ratios are medians of the ratios within a turn. The
 roofline is what the step's arithmetic and memory traffic would take at the matrix rate and
 the copy bandwidth that this machine reaches in NumPy. `--memory` adds the peak resident
@@ -82,11 +82,18 @@ def build(network, setting):
             image_size=(image_size, image_size),
             patch_size=patch_size,
             num_downsamples=num_downsamples,
+            rematerialize=network == "ours+rematerialize",
         )
     finally:
         for (module, name, _), value in zip(own, saved):
             setattr(module, name, value)
-    jit = {"ours": "auto", "ours-jit": False, "stock": False, "stock+jit": True}[network]
+    jit = {
+        "ours": "auto",
+        "ours+rematerialize": "auto",
+        "ours-jit": False,
+        "stock": False,
+        "stock+jit": True,
+    }[network]
     if network == "stock" and keras.backend.backend() == "jax":
         jit = True  # without, JAX runs operation by operation
     model.compile(Lamb(1e-3, weight_decay=1e-4), WeakNegative(), jit_compile=jit)
@@ -283,6 +290,9 @@ def main():
     predictors = dict(models)
     if "ours" in models:
         predictors["ours"] = models["ours"].fused()
+    if "ours-jit" in models:
+        predictors["ours-jit"] = models["ours-jit"].fused()
+        predictors["ours-jit"].jit_compile = False
     times = measure(models, predictors, images, labels, arguments.repeats)
     result["milliseconds_an_image"] = {
         name: {kind: summary(values) for kind, values in kinds.items()}

@@ -31,6 +31,9 @@ class TrainConfig:
         resume: Go on with the run in the folder, where it was stopped.
         xla: Whether XLA compiles the model: `auto` where it is faster, `on`, `off` (starts
             sooner: for a few steps).
+        rematerialize: Compute the embedder's blocks a second time for their gradient: a third
+            of the memory, more time, the same results.
+        precision: Keras dtype policy: half precision is for GPUs, on a CPU it is slower.
         image_size: Side in pixels that images are resized to.
         patch_size: Side of a patch in pixels.
         num_downsamples: Smaller copies of the image, each half the side.
@@ -62,6 +65,8 @@ class TrainConfig:
     output: str | None = None
     resume: bool = False
     xla: Literal["auto", "on", "off"] = "auto"
+    rematerialize: bool = False
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     image_size: int = 640
     patch_size: int = 64
     num_downsamples: int = 3
@@ -95,7 +100,7 @@ class TrainConfig:
     def settings(self):
         """What decides the result, as a dict: everything but where and how it is run."""
         values = dataclasses.asdict(self)
-        del values["output"], values["resume"], values["xla"]
+        del values["output"], values["resume"], values["xla"], values["rematerialize"]
         return values
 
     def to_yaml(self):

@@ -68,6 +68,7 @@ def run(config, folder, train, validation, verbose="auto"):
     if config.resume and (folder / "last.keras").exists():
         model = keras.saving.load_model(folder / "last.keras")
         model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
+        model.patch_embedder.rematerialize = config.rematerialize
         iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
         epochs_done = iterations // steps_per_epoch
     else:
@@ -115,6 +116,8 @@ def make_model(config, num_labels):
         hidden_units=config.hidden_units,
         codebook_initializer=initializer,
         batch_norm_momentum=config.batch_norm_momentum,
+        rematerialize=config.rematerialize,
+        dtype=config.precision,
         seed=config.seed,
     )
 

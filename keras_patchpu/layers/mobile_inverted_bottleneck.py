@@ -6,7 +6,12 @@ from keras import ops
 from keras_patchpu.layers import patches_last
 from keras_patchpu.layers.batch_norm import BatchNorm
 from keras_patchpu.layers.depthwise_conv import DepthwiseConv
+from keras_patchpu.layers.rematerialized import in_chunks
 from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
+
+# Patches at a time where a block is computed again for its gradient: as many as the paper's
+# image has, halved.
+CHUNK = 65
 
 
 def normalized(x, batch_norm, training):
@@ -152,6 +157,45 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         gate = ops.sigmoid(patches_last.dense(gate, self.se_expand))
         x = patches_last.pointwise(x * gate[:, None, None], self.project_conv.kernel[0, 0])
         x = patches_last.normalize(x, self.project_conv, self.project_bn, training, swish=False)
+        return x + inputs if self.has_shortcut else x
+
+    def call_in_chunks(self, inputs):
+        """As `call_patches_last` in training, with a fraction of its memory.
+
+        Only inputs and outputs of the depthwise convolution and of the projection exist for
+        all patches at once. What lies between is computed `CHUNK` patches at a time, and
+        again for the gradient: between two batch norms no patch depends on another.
+        """
+        per_channel, tensor = patches_last.per_channel, patches_last.tensor
+        depthwise_kernel = tensor(self.dwconv.kernel)[..., 0]
+        sides = [-(-side // self.strides) for side in inputs.shape[1:3]]
+        if self.expansion == 1:
+            weights = [depthwise_kernel]
+        else:
+            kernel = tensor(self.expand_conv.kernel)[0, 0]
+            scale, shift = patches_last.scale_and_shift_of_product(inputs, kernel, self.expand_bn)
+            weights = [depthwise_kernel, kernel * scale, shift]
+
+        def widen(maps, depthwise_kernel, kernel=None, shift=None):
+            if kernel is not None:
+                maps = ops.silu(patches_last.pointwise(maps, kernel) + per_channel(shift))
+            return patches_last.depthwise(maps, depthwise_kernel, self.strides)
+
+        x = in_chunks(widen, inputs, weights, (depthwise_kernel.shape[-1], *sides), CHUNK)
+
+        def narrow(maps, scale, shift, reduce, reduce_bias, expand, expand_bias, project):
+            wide = ops.silu(maps * per_channel(scale) + per_channel(shift))
+            gate = ops.matmul(ops.transpose(reduce), ops.mean(wide, axis=(1, 2)))
+            gate = ops.matmul(ops.transpose(expand), ops.silu(gate + reduce_bias[:, None]))
+            gate = ops.sigmoid(gate + expand_bias[:, None])
+            return patches_last.pointwise(wide * gate[:, None, None], project)
+
+        weights = [*patches_last.scale_and_shift(x, self.bn)]
+        for layer in (self.se_reduce, self.se_expand):
+            weights += [tensor(layer.kernel)[0, 0], tensor(layer.bias)]
+        weights.append(tensor(self.project_conv.kernel)[0, 0])
+        x = in_chunks(narrow, x, weights, (self.filters, *sides), CHUNK)
+        x = patches_last.normalize(x, self.project_conv, self.project_bn, True, swish=False)
         return x + inputs if self.has_shortcut else x
 
     def compute_output_shape(self, input_shape):

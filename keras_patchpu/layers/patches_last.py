@@ -71,7 +71,7 @@ def _tensorflow_compiles():
 
 def pointwise(maps, kernel):
     """1x1 convolution with `kernel` (channels in, channels out)."""
-    outputs = ops.matmul(ops.transpose(kernel), _flat(maps))
+    outputs = ops.matmul(ops.transpose(kernel), flat(maps))
     return ops.reshape(outputs, (kernel.shape[1], *maps.shape[1:3], -1))
 
 
@@ -116,30 +116,30 @@ def normalize(maps, convolution, layer, training, swish):
     """What follows `convolution`: batch norm `layer`, or its bias; then swish if asked for."""
     if layer is None or not training:
         scale, shift = folded(convolution, layer)
-        outputs = maps * _wide(scale) + _wide(shift)
+        outputs = maps * per_channel(scale) + per_channel(shift)
         return ops.silu(outputs) if swish else outputs
-    gamma, beta = _value(layer.gamma), _value(layer.beta)
-    constant = ops.stop_gradient(maps)
-    mean = _channel_sum(constant) / _count(maps)
-    variance = _channel_sum(ops.square(constant - _wide(mean))) / _count(maps)
+    gamma, beta = tensor(layer.gamma), tensor(layer.beta)
+    mean, variance = _moments(ops.stop_gradient(maps))
     _update_moving(layer, mean, variance)
 
     @ops.custom_gradient
     def norm(maps, gamma, beta, mean, variance):
         inverse = ops.rsqrt(variance + layer.epsilon)
         scale = gamma * inverse
-        outputs = maps * _wide(scale) + _wide(beta - mean * scale)
+        outputs = maps * per_channel(scale) + per_channel(beta - mean * scale)
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
-            unit = (maps - _wide(mean)) * _wide(inverse)
+            unit = (maps - per_channel(mean)) * per_channel(inverse)
             if swish:
-                upstream = upstream * _swish_gradient(unit * _wide(gamma) + _wide(beta))
+                upstream = upstream * _swish_gradient(unit * per_channel(gamma) + per_channel(beta))
             beta_gradient = _channel_sum(upstream)
             gamma_gradient = _channel_sum(upstream * unit)
             count = _count(maps)
-            maps_gradient = _wide(scale) * (
-                upstream - _wide(beta_gradient / count) - unit * _wide(gamma_gradient / count)
+            maps_gradient = per_channel(scale) * (
+                upstream
+                - per_channel(beta_gradient / count)
+                - unit * per_channel(gamma_gradient / count)
             )
             zeros = ops.zeros_like(mean)  # mean and variance are already accounted for
             return maps_gradient, gamma_gradient, beta_gradient, zeros, zeros
@@ -159,21 +159,18 @@ def expand(maps, convolution, layer, training):
     kernel = ops.convert_to_tensor(convolution.kernel)[0, 0]
     if layer is None or not training:
         scale, shift = folded(convolution, layer)
-        return ops.silu(pointwise(maps, kernel * scale) + _wide(shift))
-    gamma, beta = _value(layer.gamma), _value(layer.beta)
-    constant, constant_kernel = ops.stop_gradient(maps), ops.stop_gradient(kernel)
-    mean = _channel_sum(constant) / _count(maps)
-    centred = _flat(constant - _wide(mean))
-    covariance = ops.matmul(centred, ops.transpose(centred)) / _count(maps)
-    variance = ops.sum(constant_kernel * ops.matmul(covariance, constant_kernel), axis=0)
-    _update_moving(layer, ops.matmul(mean[None], constant_kernel)[0], variance)
+        return ops.silu(pointwise(maps, kernel * scale) + per_channel(shift))
+    gamma, beta = tensor(layer.gamma), tensor(layer.beta)
+    mean, covariance = _mean_and_covariance(ops.stop_gradient(maps))
+    wide_mean, variance = _moments_of_product(mean, covariance, ops.stop_gradient(kernel))
+    _update_moving(layer, wide_mean, variance)
 
     @ops.custom_gradient
     def expansion(maps, kernel, gamma, beta, mean, covariance, variance):
         count = _count(maps)
         inverse = ops.rsqrt(variance + layer.epsilon)
         scaled = kernel * (gamma * inverse)
-        centred = _flat(maps - _wide(mean))
+        centred = flat(maps - per_channel(mean))
         # A row of ones beside the inputs: the shift rides on the matrix product, and its
         # gradient comes out of the kernel's.
         inputs = ops.concatenate([centred, ops.ones_like(centred[:1])], axis=0)
@@ -181,7 +178,7 @@ def expand(maps, convolution, layer, training):
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
-            wide_gradient = _flat(upstream) * _swish_gradient(wide)
+            wide_gradient = flat(upstream) * _swish_gradient(wide)
             both = ops.matmul(inputs, ops.transpose(wide_gradient))
             scaled_gradient, beta_gradient = both[:-1], both[-1]
             scale_gradient = ops.sum(scaled_gradient * kernel, axis=0)
@@ -220,19 +217,37 @@ def folded(convolution, layer):
     return scale, layer.beta - layer.moving_mean * scale
 
 
+def scale_and_shift(maps, layer):
+    """Scale and shift of batch norm `layer` in training, gradients derived by the backend."""
+    return _scale_and_shift(layer, *_moments(maps))
+
+
+def scale_and_shift_of_product(maps, kernel, layer):
+    """`scale_and_shift` of the 1x1 convolution of maps, which is not computed for it."""
+    return _scale_and_shift(layer, *_moments_of_product(*_mean_and_covariance(maps), kernel))
+
+
+def _scale_and_shift(layer, mean, variance):
+    _update_moving(layer, ops.stop_gradient(mean), ops.stop_gradient(variance))
+    scale = tensor(layer.gamma) * ops.rsqrt(variance + layer.epsilon)
+    return scale, tensor(layer.beta) - mean * scale
+
+
 # === Sums and shapes ===
 
 
-def _value(variable):
+def tensor(variable):
     """A tensor: TensorFlow's gradients of one's own do not take variables."""
     return ops.convert_to_tensor(variable) + 0.0
 
 
-def _wide(vector):
+def per_channel(vector):
+    """A number a channel, to go with maps."""
     return vector[:, None, None, None]
 
 
-def _flat(maps):
+def flat(maps):
+    """Maps as a matrix (channels, pixels of all patches)."""
     return ops.reshape(maps, (maps.shape[0], -1))
 
 
@@ -246,6 +261,49 @@ def _channel_sum(maps):
     """Sum over all but the channels: over pixels first, along contiguous rows of patches."""
     sums = ops.sum(maps, axis=(1, 2))
     return ops.matmul(sums, ops.ones_like(sums[:1, :, None])[0])[:, 0]
+
+
+@ops.custom_gradient
+def _moments(maps):
+    """Mean and variance of the channels; nothing but maps and mean is kept."""
+    mean = _channel_sum(maps) / _count(maps)
+    variance = _channel_sum(ops.square(maps - per_channel(mean))) / _count(maps)
+
+    def gradient(*arguments, upstream=None):
+        mean_gradient, variance_gradient = _pair(arguments, upstream)
+        # Not slope * (maps - mean): XLA would keep maps - mean from the forward pass.
+        slope = 2.0 * variance_gradient / _count(maps)
+        return maps * per_channel(slope) + per_channel(mean_gradient / _count(maps) - slope * mean)
+
+    return (mean, variance), gradient
+
+
+@ops.custom_gradient
+def _mean_and_covariance(maps):
+    mean = _channel_sum(maps) / _count(maps)
+    centred = flat(maps - per_channel(mean))
+    covariance = ops.matmul(centred, ops.transpose(centred)) / _count(maps)
+
+    def gradient(*arguments, upstream=None):
+        mean_gradient, covariance_gradient = _pair(arguments, upstream)
+        both_ways = covariance_gradient + ops.transpose(covariance_gradient)
+        slope = both_ways / _count(maps)
+        shift = mean_gradient / _count(maps) - ops.matmul(slope, mean[:, None])[:, 0]
+        return ops.reshape(ops.matmul(slope, flat(maps)), ops.shape(maps)) + per_channel(shift)
+
+    return (mean, covariance), gradient
+
+
+def _pair(arguments, upstream):
+    """The two gradients that arrive: each backend of Keras hands them over in its own way."""
+    arguments = arguments if upstream is None else upstream
+    return arguments[0] if len(arguments) == 1 else arguments
+
+
+def _moments_of_product(mean, covariance, kernel):
+    """Mean and variance of the 1x1 convolution with `kernel` of maps with these moments."""
+    variance = ops.sum(kernel * ops.matmul(covariance, kernel), axis=0)
+    return ops.matmul(mean[None], kernel)[0], variance
 
 
 def _swish_gradient(inputs):
@@ -286,7 +344,7 @@ def _windows(maps, kernel_sides, strides):
 
 def _shifted_convolve(maps, kernel, strides):
     terms = (
-        window * _wide(kernel[row, column])
+        window * per_channel(kernel[row, column])
         for row, column, window in _windows(maps, kernel.shape[:2], strides)
     )
     return _sum(terms)
@@ -309,7 +367,7 @@ def _shifted_input_gradient(upstream, kernel, strides, sides):
             for column, column_offset in column_taps:
                 top, left = row_offset + margins[0][0], column_offset + margins[1][0]
                 window = padded[:, top : top + sizes[0], left : left + sizes[1]]
-                terms.append(window * _wide(kernel[row, column]))
+                terms.append(window * per_channel(kernel[row, column]))
         # A stride beyond the kernel leaves pixels that no tap reads.
         return _sum(terms) if terms else 0.0 * padded[:, : sizes[0], : sizes[1]]
 

@@ -15,6 +15,10 @@ from keras_patchpu.layers import (
 from keras_patchpu.models.fold_batch_norms import fold_batch_norms
 from keras_patchpu.validation import check_positive_integer
 
+# Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
+_LARGEST_TRAINED_WITH_XLA = 32
+_LARGEST_PREDICTED_WITH_XLA = 16
+
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
 class PatchClassifier(keras.Model):
@@ -44,6 +48,8 @@ class PatchClassifier(keras.Model):
             `True`; `fused` makes a model without.
         batch_norm_momentum: Of the embedder's batch norms. Defaults to `0.99`.
         pixel_mean, pixel_variance: Of the embedder's input, see `PatchEmbedder`.
+        rematerialize: Whether training recomputes the embedder's blocks to save memory, see
+            `PatchEmbedder`. Defaults to `False`.
         seed: Integer seed of the patch subsampling. Defaults to `None`.
 
     Call arguments:
@@ -85,6 +91,7 @@ class PatchClassifier(keras.Model):
         batch_norm_momentum=0.99,
         pixel_mean=(0.0, 0.0, 0.0),
         pixel_variance=(1.0, 1.0, 1.0),
+        rematerialize=False,
         seed=None,
         **kwargs,
     ):
@@ -114,6 +121,7 @@ class PatchClassifier(keras.Model):
             batch_norm_momentum=batch_norm_momentum,
             pixel_mean=pixel_mean,
             pixel_variance=pixel_variance,
+            rematerialize=rematerialize,
             dtype=dtype,
             name="patch_embedder",
         )
@@ -210,7 +218,7 @@ class PatchClassifier(keras.Model):
         for name in ("codebook_attention_pool", "shared_softmax_head"):
             getattr(model, name).set_weights(getattr(self, name).get_weights())
         if patches_last.is_for_tensorflow():
-            model.jit_compile = True  # `compile` would have turned it on
+            model.jit_compile = self.patch_extractor.patch_size <= _LARGEST_PREDICTED_WITH_XLA
         return model
 
     # === Training: Keras's own steps, with what the loss needs as `y_pred` ===
@@ -234,13 +242,15 @@ class PatchClassifier(keras.Model):
     def compile(self, *args, jit_compile="auto", **kwargs):
         """As `keras.Model.compile`, with another choice of `jit_compile="auto"`.
 
-        Keras leaves XLA off on a CPU with TensorFlow; for this model it is faster
-        (benchmarks/README.md), so "auto" turns it on. True and False mean what they say.
+        Keras leaves XLA off on a CPU with TensorFlow; for patches of up to 32 pixels it is
+        faster, and with `rematerialize` it needs less memory (benchmarks/README.md), so then
+        "auto" turns it on. True and False mean what they say.
         """
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._jit_compile_chosen = jit_compile
         if jit_compile == "auto" and not self.run_eagerly and patches_last.is_for_tensorflow():
-            self.jit_compile = True
+            small = self.patch_extractor.patch_size <= _LARGEST_TRAINED_WITH_XLA
+            self.jit_compile = small or self.patch_embedder.rematerialize
 
     def get_compile_config(self):
         # What was asked for, not what it came to on this machine.
@@ -294,6 +304,7 @@ class PatchClassifier(keras.Model):
             "batch_norm_momentum": self.batch_norm_momentum,
             "pixel_mean": self.patch_embedder.pixel_mean,
             "pixel_variance": self.patch_embedder.pixel_variance,
+            "rematerialize": self.patch_embedder.rematerialize,
             "seed": self.seed,
             "name": self.name,
             "trainable": self.trainable,

@@ -6,8 +6,14 @@ import pytest
 from backend import gradient, numpy, weight_gradients
 from keras import ops
 
-from keras_patchpu.layers import PatchEmbedder, patches_last
+from keras_patchpu.layers import (
+    PatchEmbedder,
+    mobile_inverted_bottleneck,
+    patch_embedder,
+    patches_last,
+)
 from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck
+from keras_patchpu.layers.rematerialized import in_chunks
 
 
 def last(maps):
@@ -96,6 +102,34 @@ def test_block_equals_its_plain_call(strides, expansion, batch_norm):
                 assert variable.shape and batch_norm
 
 
+def slopes_and_statistics(embedder, pooled, direction):
+    """Gradients of every weight, and the running statistics after one training step."""
+    start = embedder.get_weights()
+    slopes = weight_gradients(embedder, lambda: ops.sum(embedder.projection(pooled()) * direction))
+    embedder.set_weights(start)
+    pooled()
+    statistics = [numpy(variable) for variable in embedder.non_trainable_variables]
+    embedder.set_weights(start)
+    return slopes, statistics
+
+
+def assert_same_training(embedder, ours, other):
+    slopes, plain = ours[0], other[0]
+    assert len(slopes) == len(plain) == len(embedder.trainable_variables)
+    largest = max(np.abs(slope).max() for slope in plain)
+    for variable, our, their in zip(embedder.trainable_variables, slopes, plain):
+        # A weight that a batch norm makes irrelevant has rounding noise for a gradient.
+        noise = 1e-6 * largest
+        tolerance = 1e-4 * np.abs(their).max() + noise
+        np.testing.assert_allclose(our, their, rtol=0, atol=tolerance, err_msg=variable.path)
+    for our, their in zip(ours[1], other[1], strict=True):
+        assert_close(our, their)
+
+
+def plain_pooled(embedder, x):
+    return ops.mean(embedder.block_outputs(x, True)["block3b"], axis=(1, 2))
+
+
 @pytest.mark.parametrize("size", [(16, 16), (20, 36)])
 def test_embedder_equals_its_plain_call_in_gradients_of_every_weight(size):
     random = np.random.default_rng(1)
@@ -103,21 +137,60 @@ def test_embedder_equals_its_plain_call_in_gradients_of_every_weight(size):
     direction = ops.convert_to_tensor(random.normal(size=(6, 8)).astype("float32"))
     embedder = PatchEmbedder(8, pixel_mean=(0.4, 0.5, 0.6), pixel_variance=(0.2, 0.1, 0.3))
     embedder.build((None, None, *size, 3))
+    ours = slopes_and_statistics(
+        embedder, lambda: embedder._pooled_patches_last(x, True), direction
+    )
+    plain = slopes_and_statistics(embedder, lambda: plain_pooled(embedder, x), direction)
+    assert_same_training(embedder, ours, plain)
 
-    def slopes(pooled):
-        return weight_gradients(
-            embedder, lambda: ops.sum(embedder.projection(pooled()) * direction)
-        )
 
-    ours = slopes(lambda: embedder._pooled_patches_last(x, True))
-    plain = slopes(lambda: ops.mean(embedder.block_outputs(x, True)["block3b"], axis=(1, 2)))
-    assert len(ours) == len(embedder.trainable_variables)
-    largest = max(np.abs(slope).max() for slope in plain)
-    for variable, our, other in zip(embedder.trainable_variables, ours, plain):
-        # A weight that a batch norm makes irrelevant has rounding noise for a gradient.
-        noise = 1e-6 * largest
-        tolerance = 1e-4 * np.abs(other).max() + noise
-        np.testing.assert_allclose(our, other, rtol=0, atol=tolerance, err_msg=variable.path)
+@pytest.mark.parametrize("layout", ["plain", "patches_last"])
+def test_rematerialized_embedder_trains_as_the_plain_one(layout, monkeypatch):
+    if layout == "patches_last" and keras.backend.backend() == "torch":
+        pytest.skip("the layout is for XLA")
+    for module in (patch_embedder, mobile_inverted_bottleneck):
+        monkeypatch.setattr(module, "CHUNK", 4)  # six patches: two chunks, the second not full
+    random = np.random.default_rng(2)
+    x = ops.convert_to_tensor(random.integers(0, 256, (6, 20, 16, 3)).astype("float32"))
+    direction = ops.convert_to_tensor(random.normal(size=(6, 8)).astype("float32"))
+    embedder = PatchEmbedder(8, rematerialize=True)
+    embedder.build((None, None, 20, 16, 3))
+
+    def recomputed():
+        if layout == "plain":
+            return plain_pooled(embedder, x)
+        return embedder._pooled_patches_last(x, True)
+
+    ours = slopes_and_statistics(embedder, recomputed, direction)
+    embedder.rematerialize = False
+    plain = slopes_and_statistics(embedder, lambda: plain_pooled(embedder, x), direction)
+    assert_same_training(embedder, ours, plain)
+
+
+def test_in_chunks_by_hand():
+    if keras.backend.backend() == "torch":
+        pytest.skip("only used under XLA")
+    maps = np.arange(10, dtype="float32").reshape(2, 5)
+    weight = np.array([2.0, -1.0], "float32")
+    chunks = []
+
+    def function(maps, weight):
+        chunks.append(tuple(maps.shape))
+        return ops.sum(maps * weight[:, None], axis=0, keepdims=True) ** 2
+
+    def call(maps, weight):
+        return in_chunks(function, maps, [ops.convert_to_tensor(weight)], (1,), 2)
+
+    # rows 0..4 and 5..9: 2 a - b = a - 5, squared
+    values = numpy(call(ops.convert_to_tensor(maps), weight))
+    np.testing.assert_allclose(values, [[25.0, 16.0, 9.0, 4.0, 1.0]])
+    assert set(chunks) == {(2, 2)}
+    slopes = gradient(lambda w: ops.sum(call(ops.convert_to_tensor(maps), w)), weight)
+    # 2 sum_n (n - 5) (n, n + 5)
+    np.testing.assert_allclose(slopes, [-40.0, -190.0])
+    slopes = gradient(lambda m: ops.sum(call(m, weight)), maps)
+    inner = 2.0 * (np.arange(5) - 5.0)
+    np.testing.assert_allclose(slopes, [2.0 * inner, -inner])
 
 
 def compiled(function):
