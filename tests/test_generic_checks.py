@@ -141,6 +141,9 @@ CASES = [
             "pixel_variance": (0.5, 0.6, 0.7),
             "rematerialize": True,
             "seed": 5,
+            "label_names": ("a", "b", "c"),
+            "thresholds": (0.1, 0.5, 0.9),
+            "image_fit": "pad",
         },
         bad=[
             *bad_values(
@@ -159,6 +162,9 @@ CASES = [
             *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
             *BAD_PIXELS,
             ("seed", -1),
+            *bad_values([("a", "b"), ("a", "b", "b"), ("a", "b", 3)], "label_names"),
+            *bad_values([(0.1, 0.5), (0.1, 0.5, 2), (0.1, 0.5, NAN)], "thresholds"),
+            ("image_fit", "crop"),
         ],
         inputs=(48, 52, 3),
         sublayers=1 + 1 + 46 + 1 + 1 + 2 + 1,

@@ -13,7 +13,7 @@ from keras_patchpu.layers import (
     patches_last,
 )
 from keras_patchpu.models.fold_batch_norms import fold_batch_norms
-from keras_patchpu.validation import check_positive_integer
+from keras_patchpu.validation import check_numbers, check_one_of, check_positive_integer
 
 # Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
 _LARGEST_TRAINED_WITH_XLA = 32
@@ -51,6 +51,11 @@ class PatchClassifier(keras.Model):
         rematerialize: Whether training recomputes the embedder's blocks to save memory, see
             `PatchEmbedder`. Defaults to `False`.
         seed: Integer seed of the patch subsampling. Defaults to `None`.
+        label_names: L strings, kept with the model for whoever predicts. Defaults to `None`.
+        thresholds: L numbers from 0 to 1: the probability from which each label is predicted,
+            kept with the model (`patchpu thresholds` finds them). Defaults to `None`.
+        image_fit: How `read_image` made the images, `"stretch"` or `"pad"`, kept with the
+            model. Defaults to `"stretch"`.
 
     Call arguments:
         images: `(B, H, W, 3)` with values from 0 to 255, uint8 or float.
@@ -93,6 +98,9 @@ class PatchClassifier(keras.Model):
         pixel_variance=(1.0, 1.0, 1.0),
         rematerialize=False,
         seed=None,
+        label_names=None,
+        thresholds=None,
+        image_fit="stretch",
         **kwargs,
     ):
         dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
@@ -103,6 +111,7 @@ class PatchClassifier(keras.Model):
         for side in image_size:
             check_positive_integer("image_size", side)
         image_size = tuple(image_size)
+        check_one_of("image_fit", image_fit, ("stretch", "pad"))
 
         # === Layers ===
         patch_extractor = PatchExtractor(
@@ -153,8 +162,40 @@ class PatchClassifier(keras.Model):
         self.codebook_initializer = codebook_attention_pool.codebook_initializer
         self.batch_norm_momentum = batch_norm_momentum
         self.seed = seed
+        self.label_names = label_names
+        self.thresholds = thresholds
+        self.image_fit = image_fit
         self._policy = dtype
         self._named_outputs = None
+
+    @property
+    def label_names(self):
+        """L strings, or `None`. Set it to name the labels of the model."""
+        return self._label_names
+
+    @label_names.setter
+    def label_names(self, names):
+        if names is not None:
+            names = tuple(names)
+            wrong = [name for name in names if not isinstance(name, str)]
+            if len(names) != self.num_labels or wrong or len(set(names)) < len(names):
+                raise ValueError(
+                    f"Expected `label_names` to be {self.num_labels} different strings. Received: "
+                    f"label_names={names}"
+                )
+        self._label_names = names
+
+    @property
+    def thresholds(self):
+        """L numbers from 0 to 1, or `None`. Set it to change from where labels are predicted."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds):
+        if thresholds is not None:
+            check_numbers("thresholds", thresholds, self.num_labels, minimum=0, maximum=1)
+            thresholds = tuple(float(threshold) for threshold in thresholds)
+        self._thresholds = thresholds
 
     def intermediates(self, images, training=None):
         """Everything between an image and its probabilities, as tensors, by name.
@@ -306,6 +347,9 @@ class PatchClassifier(keras.Model):
             "pixel_variance": self.patch_embedder.pixel_variance,
             "rematerialize": self.patch_embedder.rematerialize,
             "seed": self.seed,
+            "label_names": self.label_names,
+            "thresholds": self.thresholds,
+            "image_fit": self.image_fit,
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self._policy),
