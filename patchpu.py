@@ -15,6 +15,12 @@ import sys
 # then its `--help` is quick too.
 COMMANDS = {
     "train": ("keras_patchpu.cli:train", "train on images of which one label each is known"),
+    "inspect": ("keras_patchpu.inspect_images:inspect", "look over your own images and labels"),
+    "thresholds": (
+        "keras_patchpu.thresholds:thresholds",
+        "choose from which probability on a label is predicted",
+    ),
+    "predict": ("keras_patchpu.predict:predict", "tag images, and show where the tags are"),
 }
 
 

@@ -30,6 +30,9 @@ def parse_train_config(arguments):
     parser = _train_parser()
     # Once for what chooses the defaults, once with them.
     first = parser.parse_args(arguments)
+    if first.table is not None:
+        arguments = [*arguments, "--dataset", "table"]
+        first.dataset = "table"
     defaults = PRESETS[first.dataset]
     if first.resume:
         from keras_patchpu.experiments.run_folder import RunFolder
@@ -81,15 +84,19 @@ def train(arguments):
         config = parse_train_config(arguments)
         from keras_patchpu.experiments.run import prepare, run
 
-        prepared = prepare(config)
+        folder, data = prepare(config)
     except (ValueError, OSError) as error:
         print(f"patchpu train: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     print(yaml.safe_dump({"run folder": config.output, **config.settings()}, sort_keys=False))
-    report = run(config, *prepared)
-    places = report["localization"]
-    print(
-        f"\nfinal val mAP {report['val_mAP']:.4f} after epoch {report['epochs']}; "
-        f"attention's peak in the label's box {places['peak_in_box']:.1%}\n"
-        f"report: {config.output}/report.md"
-    )
+    report = run(config, folder, data)
+    if report["val_mAP"] is not None:
+        result = f"final val mAP {report['val_mAP']:.4f}"
+    else:
+        recall = report["observed"]["recall_at"].get(1, 1.0)
+        result = f"final recall at 1 of the known labels {recall:.4f}"
+    result += f" after epoch {report['epochs']}"
+    if report["localization"] is not None:
+        peak = report["localization"]["peak_in_box"]
+        result += f"; attention's peak in the label's box {peak:.1%}"
+    print(f"\n{result}\nreport: {config.output}/report.md")

@@ -128,6 +128,73 @@ def draw_attention(images, heatmaps, titles, boxes=None, columns=4, lowest=0.0):
     return figure
 
 
+def draw_tags(image, heatmaps, titles, regions=None, title="", columns=4):
+    """Draws one image, and beside it once for each tag, under the attention of the tag.
+
+    The red of a panel is as of `draw_attention` with `lowest=1.0`: attention above the mean.
+
+    Args:
+        image: `(H, W, 3)` with values from 0 to 255.
+        heatmaps: K heat maps `(H, W)`, not negative. One of zeros leaves the image as it is.
+        titles: K strings, such as the tag and its probability. Long ones are cut.
+        regions: K entries, each `None` or a box `(4,)` to outline, as of `draw_attention`.
+            Defaults to `None`: no outlines.
+        title: String above the plain image. Defaults to `""`.
+        columns: Panels in a row, at most. Defaults to `4`.
+
+    Returns:
+        `matplotlib.figure.Figure` with K + 1 axes, the plain image first, and, if K is not 0,
+        the colour bar.
+
+    Raises:
+        ValueError: Shapes or numbers of entries do not match.
+    """
+    count = len(heatmaps)
+    regions = [None] * count if regions is None else regions
+    if len(titles) != count or len(regions) != count or columns < 1:
+        raise ValueError(
+            "Expected one title and one region for each heat map, and at least one column. "
+            f"Received: {count} heat maps, {len(titles)} titles, {len(regions)} regions, "
+            f"columns={columns!r}"
+        )
+    pixels = _pixels("image", image)
+    height, width = pixels.shape[:2]
+    side = 2.3 / max(height, width)
+    columns = min(columns, count + 1)
+    rows = -(-(count + 1) // columns)
+    panel = max(1.2, side * width) + 0.1, max(0.4, side * height) + 0.5
+    figure = _figure(panel[0] * columns + (1.1 if count else 0), max(panel[1] * rows + 0.1, 1.7))
+    figure.get_layout_engine().set(h_pad=0.08)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    panels[0].imshow(pixels, interpolation="nearest")
+    _titled(panels[0], title)
+    panels[0].set_xlabel("no tag" if count == 0 else " ", fontsize=8)
+    for index, axes in enumerate(panels[1 : count + 1]):
+        heat = _heat(f"heatmaps[{index}]", heatmaps[index], (height, width))
+        if heat.min() < 0:
+            raise ValueError(
+                f"Expected `heatmaps[{index}]` to be attention: not negative. Received: values "
+                f"from {heat.min()}"
+            )
+        heat = heat / (heat.mean() or 1.0)
+        highest = max(heat.max(), _LEAST_PEAK)
+        overlay = attention_overlay(image, heat, highest=highest, lowest=1.0)
+        axes.imshow(overlay, interpolation="nearest")
+        _titled(axes, titles[index])
+        axes.set_xlabel(f"peak {heat.max():.1f} x mean", fontsize=8)
+        if regions[index] is not None:
+            _outline(axes, regions[index], pixels.shape, f"regions[{index}]")
+    for axes in panels:
+        _bare(axes)
+    for axes in panels[count + 1 :]:
+        axes.remove()
+    if count:
+        _attention_bar(figure, list(panels[: count + 1]), lowest=1.0)
+    if any(region is not None for region in regions):
+        _box_legend(figure, "where the attention is at least half of its peak")
+    return figure
+
+
 def draw_patches(image, patches, level_grids):
     """Draws the patches of one image level by level, fine to coarse, beside the image.
 
@@ -432,10 +499,17 @@ def _attention_bar(figure, panels, lowest):
     bar.set_label("attention of the label", fontsize=8)
 
 
-def _box_legend(figure):
+def _titled(axes, title, longest=30):
+    """A title that is taken as it is, its middle cut out if it is long."""
+    if len(title) > longest:
+        title = f"{title[: longest // 2 - 1]}…{title[-(longest // 2) :]}"
+    axes.set_title(title, fontsize=9, parse_math=False)
+
+
+def _box_legend(figure, text="true place of the label"):
     from matplotlib.lines import Line2D
 
-    handle = Line2D([], [], color=_BOX_COLOUR, linewidth=2, label="true place of the label")
+    handle = Line2D([], [], color=_BOX_COLOUR, linewidth=2, label=text)
     figure.legend(handles=[handle], loc="outside lower center", fontsize=8, frameon=False)
 
 

@@ -14,6 +14,7 @@ from keras_patchpu.visualize import (
     draw_attention,
     draw_curves,
     draw_patches,
+    draw_tags,
     draw_weak_negatives,
 )
 
@@ -180,6 +181,52 @@ def test_attention_refuses(change, message):
     arguments = {"images": np.zeros((2, 2, 2, 3)), "heatmaps": [HEAT] * 2, "titles": ["a", "b"]}
     with pytest.raises(ValueError, match=message):
         draw_attention(**{**arguments, **change})
+
+
+# === draw_tags ===
+
+
+def test_tags_beside_the_plain_image():
+    image = np.full((2, 2, 3), 100, "uint8")
+    titles = ["$cat 0.90", "a label with a very long name indeed 0.10"]
+    figure = draw_tags(image, [HEAT, 0 * HEAT], titles, [(0, 0, 0.5, 1), None], "a.jpg")
+    assert is_drawable(figure)
+    plain, cat, long, bar = figure.axes
+    assert [axes.get_title() for axes in (plain, cat)] == ["a.jpg", "$cat 0.90"]
+    assert long.get_title() == "a label with a…ame indeed 0.10" and len(long.get_title()) <= 30
+    np.testing.assert_allclose(plain.images[0].get_array(), 100 / 255)
+    # The mean of HEAT is 7 / 4: 2 and 4 are above it. A map of zeros shows the image.
+    shown = cat.images[0].get_array()
+    np.testing.assert_allclose(shown[0], 100 / 255)
+    assert (shown[1, :, 0] > shown[1, :, 1] + 0.05).all()
+    np.testing.assert_allclose(long.images[0].get_array(), 100 / 255)
+    np.testing.assert_allclose(rectangles(cat), [[-0.5, -0.5, 1.5, 0.5]] * 2)
+    assert rectangles(long) == []
+    assert bar.get_ylabel() == "attention of the label"
+    (text,) = figure.legends[0].get_texts()
+    assert "half of its peak" in text.get_text()
+
+
+def test_an_image_without_tags():
+    figure = draw_tags(np.zeros((4, 300, 3)), [], [])
+    assert is_drawable(figure)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["no tag"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"titles": []}, "1 heat maps, 0 titles"),
+        ({"regions": []}, "0 regions"),
+        ({"columns": 0}, "columns=0"),
+        ({"heatmaps": [HEAT - 1]}, r"`heatmaps\[0\]`.*not negative.*-1"),
+        ({"heatmaps": [np.zeros((3, 2))]}, r"`heatmaps\[0\]`.*\(2, 2\).*\(3, 2\)"),
+    ],
+)
+def test_tags_refuses(change, message):
+    arguments = {"image": np.zeros((2, 2, 3)), "heatmaps": [HEAT], "titles": ["a"]}
+    with pytest.raises(ValueError, match=message):
+        draw_tags(**{**arguments, **change})
 
 
 # === draw_patches ===

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 
 import numpy as np
 
@@ -65,7 +66,8 @@ def read_image(source, size=None, fit="stretch", name=None, max_pixels=MAX_PIXEL
             f"{name}: not an image that can be read ({', '.join(EXTENSIONS)}), whatever its name"
         ) from error
     except Image.DecompressionBombError as error:
-        raise _too_large(name, "its", max_pixels) from error
+        pixels = re.search(r"\d+", str(error))  # Pillow's own words: "Image size (N pixels) ..."
+        raise _too_large(name, pixels[0] if pixels else "its", max_pixels) from error
     except ImageError:
         raise
     except Exception as error:  # decoders of damaged files raise anything

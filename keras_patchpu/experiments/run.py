@@ -3,46 +3,39 @@
 import math
 
 import keras
-import numpy as np
 
 from keras_patchpu import losses
-from keras_patchpu.datasets import ImageBatches, load_digit_scenes, observe_uniform
+from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.report import write_report
 from keras_patchpu.experiments.run_folder import RunFolder, SaveEpoch
-from keras_patchpu.metrics import Evaluation
+from keras_patchpu.metrics import Evaluation, ObservedEvaluation
 from keras_patchpu.models import PatchClassifier
 from keras_patchpu.optimizers import Lamb
 
 
 def prepare(config):
-    """Checks the settings, makes or opens the run folder and loads the data.
+    """Checks the settings, loads the data, and makes or opens the run folder.
 
     Args:
         config: `TrainConfig`.
 
     Returns:
-        Triple of `RunFolder`, training and validation data.
+        Pair of `RunFolder` and `RunData`.
 
     Raises:
-        ValueError: Something about the settings or the folder does not fit.
+        ValueError: Something about the settings, the data or the folder does not fit. Nothing
+            was written then.
     """
-    if config.dataset != "digits":
-        raise ValueError(
-            f"The reader for --dataset {config.dataset} comes next; --dataset digits is built in."
-        )
+    folder = RunFolder(config.output)
+    folder.check(config)
     # Made from the settings, so that a wrong one is reported before anything is written.
     make_loss(config, expected_positives=1.0)
     make_model(config, num_labels=10)
-    folder = RunFolder(config.output)
+    data = load_data(config)
+    if config.dataset == "table":  # published sets are known to be whole
+        data.check_images(config)
     folder.start(config)
-    train = load_digit_scenes(
-        config.num_train, "train", config.image_size, difficulty=config.difficulty, seed=config.seed
-    )
-    # The same validation scenes for every seed of the run.
-    validation = load_digit_scenes(
-        config.num_validation, "validation", config.image_size, difficulty=config.difficulty
-    )
-    return folder, train, validation
+    return folder, data
 
 
 def train(config, verbose="auto"):
@@ -58,10 +51,10 @@ def train(config, verbose="auto"):
     return run(config, *prepare(config), verbose=verbose)
 
 
-def run(config, folder, train, validation, verbose="auto"):
+def run(config, folder, data, verbose="auto"):
     """What `train` does once `prepare` has been called."""
     keras.utils.set_random_seed(config.seed)
-    steps_per_epoch = math.ceil(len(train.images) / config.batch_size)
+    steps_per_epoch = math.ceil(len(data.observed) / config.batch_size)
 
     # What goes on: the last whole checkpoint, and the number of epochs that it says.
     epochs_done = 0
@@ -72,36 +65,33 @@ def run(config, folder, train, validation, verbose="auto"):
         iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
         epochs_done = iterations // steps_per_epoch
     else:
-        model = make_model(config, train.labels.shape[1])
-        expected_positives = config.expected_positives or float(train.labels.sum(1).mean())
+        model = make_model(config, data.observed.shape[1], data.validation.label_names)
         optimizer = Lamb(
             make_schedule(config, steps_per_epoch),
             weight_decay=config.weight_decay,
             learning_rate_multipliers={"codebook$": config.codebook_rate},
         )
         jit_compile = {"auto": "auto", "on": True, "off": False}[config.xla]
-        loss = make_loss(config, expected_positives)
+        loss = make_loss(config, config.expected_positives or data.expected_positives)
         model.compile(optimizer, loss, jit_compile=jit_compile)
 
-    if config.loss == "bce":
-        labels = np.where(train.labels > 0, 1, -1).astype("int8")
-    else:
-        labels = observe_uniform(train.labels)
-    evaluation = Evaluation(validation.images, validation.labels, batch_size=128)
-    save_epoch = SaveEpoch(folder, epochs_done)
+    validation = data.validation
+    kind = Evaluation if data.fully_annotated else ObservedEvaluation
+    evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
+    save_epoch = SaveEpoch(folder, epochs_done, monitor=evaluation.name)
     if epochs_done < config.epochs:
         model.fit(
-            ImageBatches(train.images, labels, config.batch_size, config.seed, epochs_done),
+            data.training_batches(config, epochs_done),
             initial_epoch=epochs_done,
             epochs=config.epochs,
             shuffle=False,
             callbacks=[evaluation, keras.callbacks.TerminateOnNaN(), save_epoch],
             verbose=verbose,
         )
-    return write_report(folder, config, model, validation, save_epoch.rows)
+    return write_report(folder, config, model, data, save_epoch.rows)
 
 
-def make_model(config, num_labels):
+def make_model(config, num_labels, label_names=None):
     """The model of the settings, not compiled."""
     initializer = None
     if config.codebook_std is not None:
@@ -118,6 +108,8 @@ def make_model(config, num_labels):
         batch_norm_momentum=config.batch_norm_momentum,
         rematerialize=config.rematerialize,
         dtype=config.precision,
+        label_names=label_names,
+        image_fit=config.image_fit,
         seed=config.seed,
     )
 

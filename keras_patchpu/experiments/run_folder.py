@@ -31,7 +31,16 @@ class RunFolder:
         return self.path / name
 
     def start(self, config):
-        """Makes the folder of a new run, or checks that of a run to go on with.
+        """Makes the folder of a new run; of a run to go on with there is nothing to do."""
+        self.check(config)
+        if config.resume:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_text("environment.json", json.dumps(_environment(), indent=2) + "\n")
+        self.write_text("config.yaml", config.to_yaml())
+
+    def check(self, config):
+        """Whether the folder is free for a new run, or holds the one to go on with.
 
         Raises:
             ValueError: The folder holds a run and `resume` is off; or there is none to
@@ -44,9 +53,6 @@ class RunFolder:
                     f"{self.path} already holds a run. Go on with it by --resume, or give "
                     "another folder by --output."
                 )
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.write_text("environment.json", json.dumps(_environment(), indent=2) + "\n")
-            self.write_text("config.yaml", config.to_yaml())
             return
         if saved is None:
             raise ValueError(f"There is no run to resume in {self.path}: config.yaml is missing.")

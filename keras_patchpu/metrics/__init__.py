@@ -4,12 +4,15 @@ from keras_patchpu.metrics.average_precision import average_precision, mean_aver
 from keras_patchpu.metrics.evaluation import Evaluation
 from keras_patchpu.metrics.label_metrics import label_metrics
 from keras_patchpu.metrics.localization import attention_heatmap, localization
+from keras_patchpu.metrics.observed_metrics import ObservedEvaluation, observed_metrics
 
 __all__ = [
     "Evaluation",
+    "ObservedEvaluation",
     "attention_heatmap",
     "average_precision",
     "label_metrics",
     "localization",
     "mean_average_precision",
+    "observed_metrics",
 ]

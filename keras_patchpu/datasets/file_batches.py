@@ -1,0 +1,137 @@
+"""Batches of image files, read ahead in threads."""
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+
+from keras_patchpu.datasets.read_image import MAX_PIXELS, ImageError, read_image
+
+_MOST_NAMED = 10  # broken images in one message
+
+
+class FileBatches(keras.utils.PyDataset):
+    """Batches of `ImageFiles`, the same on every backend.
+
+    Threads read the next batches while the model works on one. With a seed the order is
+    random and depends only on seed and epoch, so that a resumed run repeats it; the last
+    batch of an epoch may be smaller. Call `fit(..., shuffle=False)`.
+
+    Args:
+        files: `ImageFiles`.
+        size: `(height, width)` of the images in pixels.
+        batch_size: Images a batch.
+        fit: How images come to their size, see `read_image`. Defaults to `"stretch"`.
+        labels: `(N, L)` labels to give with the images. Defaults to `None`: `files.labels`.
+        seed: Integer seed of the order and of the augmentation. Defaults to `None`: the order
+            of the files.
+        epoch: Number of epochs already done, when a run goes on. Defaults to `0`.
+        augment: Whether images are flipped, cropped and coloured at random, see `read_image`;
+            the same image in the same epoch always in the same way. Defaults to `False`.
+        max_pixels: Largest image that is read, see `read_image`.
+        cache_bytes: Images are kept in memory if all of them need no more than this.
+            Defaults to 2 GiB.
+        workers: Threads. Defaults to `None`: one for each core.
+    """
+
+    def __init__(
+        self,
+        files,
+        size,
+        batch_size,
+        fit="stretch",
+        labels=None,
+        seed=None,
+        epoch=0,
+        augment=False,
+        max_pixels=MAX_PIXELS,
+        cache_bytes=2**31,
+        workers=None,
+    ):
+        workers = workers or os.cpu_count() or 1
+        super().__init__(workers=workers, max_queue_size=2 * workers)
+        if augment and seed is None:
+            raise ValueError("Expected `seed` with `augment=True`. Received: seed=None")
+        self.files = files
+        self.size = tuple(size)
+        self.batch_size = batch_size
+        self.fit = fit
+        self.labels = files.labels if labels is None else labels
+        self.seed = seed
+        self.epoch = epoch
+        self.augment = augment
+        self.max_pixels = max_pixels
+        needed = len(files) * self.size[0] * self.size[1] * 3
+        self._cache = None
+        if needed <= cache_bytes and not augment:
+            self._cache = np.empty((len(files), *self.size, 3), dtype="uint8")
+            self._cached = np.zeros(len(files), dtype=bool)
+        self._shuffle()
+
+    def _shuffle(self):
+        self._order = np.arange(len(self.files))
+        if self.seed is not None:
+            self._order = np.random.default_rng([self.seed, self.epoch]).permutation(self._order)
+
+    def __len__(self):
+        return math.ceil(len(self.files) / self.batch_size)
+
+    def __getitem__(self, index):
+        chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        return np.stack([self._read(image) for image in chosen]), self.labels[chosen]
+
+    def _read(self, image):
+        if self._cache is not None and self._cached[image]:
+            return self._cache[image]
+        random = np.random.default_rng([self.seed, self.epoch, image]) if self.augment else None
+        pixels = read_image(
+            self.files.sources[image],
+            self.size,
+            self.fit,
+            name=str(self.files.names[image]),
+            max_pixels=self.max_pixels,
+            augment=random,
+        )
+        if self._cache is not None:
+            self._cache[image] = pixels
+            self._cached[image] = True
+        return pixels
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        self._shuffle()
+
+    def check(self, verbose=True):
+        """Reads every image once, before hours of training stumble over one.
+
+        Args:
+            verbose: Whether to show a progress bar. Defaults to `True`.
+
+        Raises:
+            ImageError: Some cannot be read; the message names the first ten with their
+                reasons, and how many there are.
+        """
+        progress = keras.utils.Progbar(len(self.files), unit_name="image", verbose=int(verbose))
+        broken = []
+
+        def read(image):
+            try:
+                self._read(image)
+            except ImageError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            for problem in pool.map(read, range(len(self.files))):
+                broken += [problem] if problem else []
+                progress.add(1)
+        if broken:
+            more = (
+                "" if len(broken) <= _MOST_NAMED else f"\n... and {len(broken) - _MOST_NAMED} more"
+            )
+            raise ImageError(
+                f"{len(broken)} of {len(self.files)} images cannot be read. Mend or remove them:\n"
+                + "\n".join(broken[:_MOST_NAMED])
+                + more
+            )

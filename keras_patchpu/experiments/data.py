@@ -1,0 +1,156 @@
+"""The data of a run: images and labels to train and to validate on."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_patchpu.datasets import (
+    FileBatches,
+    ImageBatches,
+    ImageFiles,
+    load_coco,
+    load_digit_scenes,
+    load_table,
+    load_voc,
+    observe_uniform,
+    split_by_seed,
+)
+from keras_patchpu.datasets.read_image import read_image
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """What a run trains and validates on.
+
+    Attributes:
+        train, validation: `Digits`, or `ImageFiles` with the labels known.
+        observed: `(N, L)` labels to train on, in {+1, 0, -1}.
+        expected_positives: Mean number of labels a training image, or `None` if not known.
+    """
+
+    train: object
+    validation: object
+    observed: np.ndarray
+    expected_positives: float | None
+
+    @property
+    def fully_annotated(self):
+        """Whether of every validation image every label is known."""
+        return not isinstance(self.validation, ImageFiles) or self.validation.fully_annotated
+
+    def training_batches(self, config, epoch):
+        """Shuffled batches for `fit`; the order depends on the seed and the epoch only."""
+        if isinstance(self.train, ImageFiles):
+            return self._file_batches(
+                self.train, config, self.observed, config.seed, epoch, config.augment
+            )
+        return ImageBatches(self.train.images, self.observed, config.batch_size, config.seed, epoch)
+
+    def validation_images(self, config):
+        """What `predict` takes, in the order of the validation labels."""
+        if isinstance(self.validation, ImageFiles):
+            return self._file_batches(self.validation, config)
+        return self.validation.images
+
+    def check_images(self, config):
+        """Reads every image once; names those that cannot be read."""
+        for files in (self.train, self.validation):
+            self._file_batches(files, config).check()
+
+    def validation_image(self, index, config):
+        """One validation image as the model sees it, uint8 `(H, W, 3)`."""
+        if not isinstance(self.validation, ImageFiles):
+            return self.validation.images[index]
+        size = (config.image_size, config.image_size)
+        source = self.validation.sources[index]
+        return read_image(source, size, config.image_fit, max_pixels=config.max_pixels)
+
+    def _file_batches(self, files, config, labels=None, seed=None, epoch=0, augment=False):
+        return FileBatches(
+            files,
+            (config.image_size, config.image_size),
+            config.batch_size,
+            fit=config.image_fit,
+            labels=labels,
+            seed=seed,
+            epoch=epoch,
+            augment=augment,
+            max_pixels=config.max_pixels,
+        )
+
+
+def load_data(config):
+    """Reads labels and finds images; pixels are read later.
+
+    Args:
+        config: `TrainConfig`.
+
+    Returns:
+        `RunData`.
+
+    Raises:
+        ValueError: The data are not there, or do not fit the settings.
+    """
+    if config.dataset == "digits":
+        train = load_digit_scenes(
+            config.num_train,
+            "train",
+            config.image_size,
+            difficulty=config.difficulty,
+            seed=config.seed,
+        )
+        # The same validation scenes for every seed of the run.
+        validation = load_digit_scenes(
+            config.num_validation, "validation", config.image_size, difficulty=config.difficulty
+        )
+    elif config.dataset == "table":
+        return _load_own_images(config)
+    else:
+        load = {"voc": load_voc, "coco": load_coco}[config.dataset]
+        train, validation = (
+            load(split, config.data_dir, check_counts=config.check_counts)
+            for split in ("train", "validation")
+        )
+    true = train.labels > 0
+    if config.loss == "bce":
+        observed = np.where(true, 1, -1).astype("int8")
+    else:
+        observed = observe_uniform(true.astype("int8"))
+    return RunData(train, validation, observed, float(true.sum(1).mean()))
+
+
+def _load_own_images(config):
+    tables = load_table(config.table, allow_outside=config.allow_outside)
+    train, validation = tables.train, tables.validation
+    if config.validation_table is not None:
+        # Small and fully labelled: what is not listed is absent.
+        other = load_table(
+            config.validation_table,
+            unlisted="absent",
+            label_names=train.label_names,
+            allow_outside=config.allow_outside,
+        )
+        if validation is None:
+            validation = other.train
+        else:
+            raise ValueError(
+                f"Expected validation images from one place. Received: a column `split` in "
+                f"{config.table} and --validation-table {config.validation_table}"
+            )
+    elif validation is None:
+        train, validation = split_by_seed(train, config.validation_share, config.seed)
+    if config.loss == "bce" and not train.fully_annotated:
+        raise ValueError(
+            "--loss bce needs every label of every image known; of these images some are unknown. "
+            "Use wn, an or epr, or list what is absent in a column `absent`."
+        )
+    if config.loss == "epr" and config.expected_positives is None:
+        raise ValueError(
+            "--loss epr needs --expected-positives, the mean number of labels an image: with some "
+            "labels unknown it cannot be counted."
+        )
+    if not (train.labels > 0).any():
+        raise ValueError(
+            f"Expected training images with a known label. Received: none in {config.table}"
+        )
+    return RunData(train, validation, train.labels, config.expected_positives)
