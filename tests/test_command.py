@@ -46,7 +46,9 @@ def test_help(option):
     assert not HEAVY & modules
     assert "keras_patchpu" not in modules
     assert output.startswith("usage: patchpu COMMAND [options]\n")
-    assert "\n  train  train on images of which one label each is known\n" in output
+    assert "\n  train       train on images of which one label each is known\n" in output
+    commands = re.findall(r"^  (\w+) ", output, flags=re.MULTILINE)
+    assert commands == ["train", "inspect", "thresholds", "predict"]
 
 
 def test_version():

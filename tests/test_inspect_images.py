@@ -141,7 +141,8 @@ def test_images_above_the_limit_missing_ones_and_bytes(tmp_path):
 def test_the_command(mixed, capsys):
     target = mixed.parent / "out.png"
     with pytest.raises(SystemExit) as error:
-        inspect([str(mixed), "--few", "3", "--picture", str(target)])
+        sizes = ["--image-size", "640", "--patch-size", "64"]
+        inspect([str(mixed), "--few", "3", "--picture", str(target), *sizes])
     assert error.value.code == 1
     output, errors = capsys.readouterr()
     assert errors.startswith("\rreading images:   9 %\rreading images:  18 %")
