@@ -455,7 +455,7 @@ def _predict(options):
     _check_output(output, options.overwrite)
     if options.overlays:
         os.makedirs(options.overlays, exist_ok=True)
-    names = list_images(options.images)
+    names = list_images(options.images, options.overlays)
     tagger = Tagger(
         options.model,
         options.top_k,
@@ -521,11 +521,13 @@ def _check_output(output, overwrite):
         )
 
 
-def list_images(arguments):
+def list_images(arguments, overlays=None):
     """The images that the arguments of the command stand for.
 
     Args:
         arguments: Paths of files, folders or tables, and patterns.
+        overlays: Folder of the pictures that the command draws; what folders and patterns
+            hold of it is left out. Defaults to `None`.
 
     Returns:
         List of paths, each once, in the order of the arguments and sorted inside each folder
@@ -537,12 +539,13 @@ def list_images(arguments):
     found = []
     for argument in arguments:
         if os.path.isdir(argument):
-            images = _images_in(argument)
+            images = _without(overlays, _images_in(argument))
         elif os.path.isfile(argument):
             is_table = argument.lower().endswith((".csv", ".parquet"))
             images = _images_of_table(argument) if is_table else [argument]
         else:
-            images = sorted(filter(os.path.isfile, glob.glob(argument, recursive=True)))
+            matching = sorted(filter(os.path.isfile, glob.glob(argument, recursive=True)))
+            images = _without(overlays, matching)
         if not images:
             raise ValueError(
                 f"Expected an image, a folder of images, a pattern or a table. Received: {argument}"
@@ -564,6 +567,13 @@ def _images_in(folder):
         for name in names
         if name.lower().endswith(EXTENSIONS)
     )
+
+
+def _without(folder, paths):
+    if folder is None:
+        return paths
+    inside = os.path.join(os.path.abspath(folder), "")
+    return [path for path in paths if not os.path.abspath(path).startswith(inside)]
 
 
 def _images_of_table(path):

@@ -316,6 +316,8 @@ def test_list_images(folder, paths, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert list_images([".", "a.bmp"]) == ["./a.bmp", "./b/1.WEBP", "./b/c/2.gif"]
     assert list_images(["**/*.gif"]) == ["b/c/2.gif"]
+    # The pictures of a run before this one are no images of this one.
+    assert list_images(["."], overlays="b/c") == ["./a.bmp", "./b/1.WEBP"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
