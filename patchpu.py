@@ -20,7 +20,7 @@ COMMANDS = {
         "keras_patchpu.thresholds:thresholds",
         "choose from which probability on a label is predicted",
     ),
-    "predict": ("keras_patchpu.predict:predict", "tag images, and show where the tags are"),
+    "predict": ("keras_patchpu.predict_command:predict", "tag images, and show where the tags are"),
 }
 
 

@@ -15,8 +15,8 @@ temporary folder, and measures images a second of these inputs:
   no decoded pixel by more than 2 of 255.
 - `tf_padded`: tf.data reads, decodes (accurately) and pads to 640x640; the resize would be the
   model's.
-- `pillow_resized`: Pillow reads, decodes and resizes in a pool of threads, one a core; needs no
-  TensorFlow. `Image.draft` is not used: it changes pixels.
+- `file_batches`: the package's own `FileBatches` (Pillow reads, decodes and resizes) in a pool of
+  threads, one a core, as `fit` uses it; needs no TensorFlow.
 
 Then, with random pixels, the images a second of `train_on_batch` and `predict_on_batch` of
 `PatchClassifier(num_labels=20)` at 640x640 with patches of 64. All inputs take turns, and so do
@@ -46,8 +46,8 @@ import keras
 import numpy as np
 import PIL
 from photographs import write_files
-from PIL import Image
 
+from keras_patchpu.datasets import FileBatches, ImageFiles
 from keras_patchpu.losses import WeakNegative
 from keras_patchpu.models import PatchClassifier
 from keras_patchpu.optimizers import Lamb
@@ -92,23 +92,18 @@ def _tf_batches(paths, batch_size, load):
     return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def pillow_image(path):
-    with Image.open(path) as file:
-        image = file.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return np.asarray(image)
-
-
-def pillow_resized(paths, batch_size):
-    """Batches; two more are under way at any time, as in a PyDataset with workers."""
+def file_batches(paths, batch_size):
+    labels = np.ones((len(paths), 1), "int8")
+    files = ImageFiles(paths, paths, labels, ("any",))
+    batches = FileBatches(files, (SIDE, SIDE), batch_size, cache_bytes=0)
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
         under_way = collections.deque()
-        for start in range(0, len(paths), batch_size):
-            batch = paths[start : start + batch_size]
-            under_way.append([pool.submit(pillow_image, path) for path in batch])
-            if len(under_way) > 2:
-                yield np.stack([image.result() for image in under_way.popleft()])
+        for index in range(len(batches)):
+            under_way.append(pool.submit(batches.__getitem__, index))
+            if len(under_way) > 2 * usable_cores():
+                yield under_way.popleft().result()[0]
         for batch in under_way:
-            yield np.stack([image.result() for image in batch])
+            yield batch.result()[0]
 
 
 def fast_dct_differences(paths):
@@ -127,7 +122,7 @@ def fast_dct_differences(paths):
 
 def input_rates(paths, batch_size, repeats, with_fast):
     """Images a second of every input by name, one number a repeat."""
-    inputs = {"pillow_resized": lambda: pillow_resized(paths, batch_size)}
+    inputs = {"file_batches": lambda: file_batches(paths, batch_size)}
     if tf is not None:
         inputs["tf_resized"] = lambda: tf_resized(paths, batch_size)
         inputs["tf_padded"] = lambda: tf_padded(paths, batch_size)

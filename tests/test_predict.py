@@ -14,10 +14,11 @@ from PIL import Image
 from small import calibrated_classifier
 
 from keras_patchpu import PatchClassifier
-from keras_patchpu import predict as module
+from keras_patchpu import predict_command as module
 from keras_patchpu.datasets.read_image import ImageError, read_image
 from keras_patchpu.metrics import attention_heatmap
-from keras_patchpu.predict import Tagger, list_images, peak_region, predict
+from keras_patchpu.predict import Tagger, peak_region
+from keras_patchpu.predict_command import list_images, predict
 
 NAMES = ["cat", "dog", "owl"]
 

@@ -74,15 +74,23 @@ def read_image(source, size=None, fit="stretch", name=None, max_pixels=MAX_PIXEL
         raise ImageError(f"{name}: damaged or unreadable: {error}") from error
     if augment is not None:
         image = _augmented(image, augment)
-    if size is None:
-        return np.asarray(image)
-    top, left, height, width = placed((image.height, image.width), size, fit)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    if (height, width) == tuple(size):
-        return np.asarray(image)
-    canvas = np.zeros((*size, 3), dtype="uint8")
-    canvas[top : top + height, left : left + width] = np.asarray(image)
-    return canvas
+    return np.asarray(image) if size is None else _fitted(image, size, fit)
+
+
+def fit_image(image, size, fit="stretch"):
+    """An image that was read at its own size as `read_image` makes it of this size.
+
+    Args:
+        image: uint8 array `(H, W, 3)`.
+        size: `(height, width)` in pixels.
+        fit: As of `read_image`.
+
+    Returns:
+        uint8 array of the size.
+    """
+    from PIL import Image
+
+    return _fitted(Image.fromarray(image), size, fit)
 
 
 def placed(original_size, size, fit="stretch"):
@@ -103,6 +111,18 @@ def placed(original_size, size, fit="stretch"):
         min(limit, max(1, round(side * ratio))) for side, limit in zip(original_size, size)
     )
     return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+
+
+def _fitted(image, size, fit):
+    from PIL import Image
+
+    top, left, height, width = placed((image.height, image.width), size, fit)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if (height, width) == tuple(size):
+        return np.asarray(image)
+    canvas = np.zeros((*size, 3), dtype="uint8")
+    canvas[top : top + height, left : left + width] = np.asarray(image)
+    return canvas
 
 
 def _too_large(name, pixels, max_pixels):

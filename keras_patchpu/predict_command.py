@@ -1,0 +1,414 @@
+"""The command `patchpu predict`: tags of many image files, whole or named with their error."""
+
+import collections
+import csv
+import gc
+import glob
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import re
+import sys
+import time
+
+import numpy as np
+
+from keras_patchpu.predict import Tagger, model_file
+
+# Keras and what imports it stand inside the functions, so that `--help` is quick.
+
+_OVERLAY_TAGS = 6
+_OVERLAY_SIDE = 480
+_ERRORS_SHOWN = 5
+
+
+def predict(arguments):
+    """The command `patchpu predict`.
+
+    Args:
+        arguments: List of strings, without the command's name.
+
+    Raises:
+        SystemExit: Code 1 if images could not be read; code 2 and a message on stderr for
+            what a user can mend; code 0 after `--help`.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        errors = _predict(options)
+    except (ValueError, OSError) as error:
+        print(f"patchpu predict: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    if errors:
+        print(f"{len(errors)} images could not be read:", file=sys.stderr)
+        for error in errors[:_ERRORS_SHOWN]:
+            print(f"  {error}", file=sys.stderr)
+        if len(errors) > _ERRORS_SHOWN:
+            print("  ... the column `error` has all", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def _parser():
+    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+
+    parser = ArgumentParser(
+        prog="patchpu predict",
+        description="Tag images with a trained model. A run that was killed goes on where it "
+        "stopped when the same command is given again.",
+        formatter_class=DefaultHelpFormatter,
+    )
+    parser.add_argument("model", type=str, help="A .keras file, or a run folder (last.keras).")
+    parser.add_argument(
+        "images",
+        type=str,
+        nargs="+",
+        help="Image files, folders (with the folders in them), patterns in quotes, or a .csv or "
+        ".parquet table with a column `image` of paths relative to the table.",
+    )
+    parser.add_argument(
+        "--output", type=str, default="tags.csv", help="File to write, .csv or .jsonl."
+    )
+    parser.add_argument(
+        "--overwrite",
+        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
+        default=False,
+        help="Whether to replace the output if it is there.",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=int | None,
+        default=None,
+        help="Tags an image, at most. null: 3, or no limit if the model has thresholds.",
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="Images predicted at once.")
+    parser.add_argument(
+        "--boxes",
+        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
+        default=False,
+        help="Whether to write where each tag is: the box around the area connected to the peak "
+        "of its attention with at least half of the peak, in pixels.",
+    )
+    parser.add_argument(
+        "--scores",
+        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
+        default=True,
+        help="Whether to write the probabilities of all labels.",
+    )
+    parser.add_argument(
+        "--overlays",
+        type=str | None,
+        default=None,
+        help="Folder for one PNG an image: the image under the attention of its tags.",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int | None,
+        default=None,
+        help="Larger images are refused. null: 100 million pixels.",
+    )
+    return parser
+
+
+def _predict(options):
+    """Writes the output and returns the errors of images as strings."""
+    output = pathlib.Path(options.output)
+    part = output.with_name(output.name + ".part")
+    _check_output(output, options.overwrite)
+    if options.overlays:
+        os.makedirs(options.overlays, exist_ok=True)
+    names = list_images(options.images, options.overlays)
+    tagger = Tagger(
+        options.model,
+        options.top_k,
+        options.batch_size,
+        options.max_pixels,
+        attention=options.boxes or bool(options.overlays),
+    )
+    rows = _Rows(output.suffix, tagger.label_names, options.boxes, options.scores)
+    settings = {
+        "model": hashlib.sha256(model_file(options.model).read_bytes()).hexdigest(),
+        **{name: options[name] for name in ("top_k", "boxes", "scores", "overlays", "max_pixels")},
+    }
+    _check_settings(part, settings)
+    errors = _resume(part, rows, names)
+    done, errors = len(errors), [error for error in errors if error]
+    if done:
+        print(f"{part}: going on after {done} of {len(names)} images")
+
+    pictures = _picture_names(names)[done:] if options.overlays else ()
+    started = time.perf_counter()
+    with open(part, "a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        if not done:
+            rows.write_header(file)
+        bar = _progress_bar(len(names) - done)
+        for count, found in enumerate(tagger(names[done:]), start=1):
+            if found.error:
+                errors.append(found.error)
+            elif options.overlays:  # before its row: an image with a row has its picture
+                picture = os.path.join(options.overlays, pictures[count - 1])
+                _write_overlay(picture, found, tagger)
+            rows.write(file, found)
+            if count % options.batch_size == 0 or count == len(names) - done:
+                file.flush()
+                rate = count / (time.perf_counter() - started)
+                bar.update(count, [("images/s", rate)])
+                if options.overlays:
+                    gc.collect()  # figures refer to themselves, and would pile up
+    os.replace(part, output)
+    _settings_file(part).unlink(missing_ok=True)
+    print(f"{output}: {len(names)} images, {len(errors)} of them could not be read")
+    return errors
+
+
+def _progress_bar(target):
+    import keras
+
+    return keras.utils.Progbar(
+        target,
+        unit_name="image",
+        stateful_metrics=["images/s"],
+        interval=0.05 if sys.stdout.isatty() else 30,  # in a log each update is a line
+    )
+
+
+def _check_output(output, overwrite):
+    if output.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"Expected --output to end with .csv or .jsonl. Received: {output}")
+    if not output.parent.is_dir():
+        raise ValueError(f"There is no folder {output.parent} to write {output.name} into. Make it")
+    if output.exists() and not overwrite:
+        raise ValueError(
+            f"{output} is there already. Give another --output, or --overwrite to replace it"
+        )
+
+
+def list_images(arguments, overlays=None):
+    """The images that the arguments of the command stand for.
+
+    Args:
+        arguments: Paths of files, folders or tables, and patterns.
+        overlays: Folder of the pictures that the command draws; what folders and patterns
+            hold of it is left out. Defaults to `None`.
+
+    Returns:
+        List of paths, each once, in the order of the arguments and sorted inside each folder
+        and pattern.
+
+    Raises:
+        ValueError: An argument stands for no image, or a table has no column `image`.
+    """
+    found = []
+    for argument in arguments:
+        if os.path.isdir(argument):
+            images = _without(overlays, _images_in(argument))
+        elif os.path.isfile(argument):
+            is_table = argument.lower().endswith((".csv", ".parquet"))
+            images = _images_of_table(argument) if is_table else [argument]
+        else:
+            matching = sorted(filter(os.path.isfile, glob.glob(argument, recursive=True)))
+            images = _without(overlays, matching)
+        if not images:
+            raise ValueError(
+                f"Expected an image, a folder of images, a pattern or a table. Received: {argument}"
+            )
+        found += images
+    # "a.jpg" and "./a.jpg" are one image.
+    once = {}
+    for path in found:
+        once.setdefault(os.path.normpath(path), path)
+    return list(once.values())
+
+
+def _images_in(folder):
+    from keras_patchpu.datasets.read_image import EXTENSIONS
+
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(EXTENSIONS)
+    )
+
+
+def _without(folder, paths):
+    if folder is None:
+        return paths
+    inside = os.path.join(os.path.abspath(folder), "")
+    return [path for path in paths if not os.path.abspath(path).startswith(inside)]
+
+
+def _images_of_table(path):
+    if path.lower().endswith(".parquet"):
+        try:
+            from pyarrow import parquet
+        except ImportError as error:
+            raise ValueError(f"{path}: to read it, `pip install pyarrow`") from error
+        columns = parquet.read_schema(path).names
+        if "image" in columns:
+            images = parquet.read_table(path, columns=["image"]).column("image").to_pylist()
+    else:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            images = [row.get("image") for row in reader]
+    if "image" not in columns:
+        raise ValueError(f"Expected {path} to have a column `image`. Received: {list(columns)}")
+    for row, image in enumerate(images, start=1):
+        if not image or not isinstance(image, str):
+            raise ValueError(f"{path}, row {row}: expected a path in `image`. Received: {image!r}")
+    return [os.path.join(os.path.dirname(path), image) for image in images]
+
+
+class _Rows:
+    """Rows of the output, as .csv or .jsonl."""
+
+    def __init__(self, suffix, label_names, boxes, scores):
+        self.is_csv = suffix == ".csv"
+        self.label_names = label_names
+        self.boxes = boxes
+        self.scores = scores
+        wrong = [name for name in label_names if ";" in name]
+        if self.is_csv and wrong:
+            raise ValueError(
+                "In a .csv tags are separated by ';', so a label cannot have one in its name: "
+                f"{wrong}. Give an --output that ends with .jsonl"
+            )
+        self.header = ["image", "tags", "error"]
+        self.header += ["boxes"] * boxes
+        self.header += [f"score:{name}" for name in label_names] * scores
+
+    def write_header(self, file):
+        if self.is_csv:
+            csv.writer(file, lineterminator="\n").writerow(self.header)
+
+    def write(self, file, found):
+        boxes = None
+        if self.boxes and found.regions is not None:
+            boxes = {
+                tag: [x_min, y_min, x_max, y_max]
+                for tag, (y_min, x_min, y_max, x_max) in found.regions.items()
+            }
+        scores = None
+        if self.scores and found.scores is not None:
+            scores = [f"{score:.6f}" for score in found.scores]
+        if self.is_csv:
+            row = [found.name, ";".join(found.tags), found.error or ""]
+            if self.boxes:
+                row.append("" if boxes is None else json.dumps(boxes, ensure_ascii=False))
+            if self.scores:
+                row += scores or [""] * len(self.label_names)
+            csv.writer(file, lineterminator="\n").writerow(row)
+            return
+        row = {"image": found.name, "tags": found.tags, "error": found.error}
+        if self.boxes:
+            row["boxes"] = boxes
+        if self.scores:
+            row["scores"] = scores and dict(zip(self.label_names, map(float, scores)))
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def whole_rows(self, file):
+        """Generator of the image, the error and the end in bytes of rows that were written whole.
+
+        The header, too, for a .csv. `file` is open in binary mode.
+        """
+        text, end = b"", 0
+        for line in file:
+            text += line
+            # In a .csv a line break may stand in a quoted name.
+            if not text.endswith(b"\n") or (self.is_csv and text.count(b'"') % 2):
+                continue
+            end += len(text)
+            row, text = text.decode("utf-8", "surrogateescape"), b""
+            if self.is_csv:
+                row = next(csv.reader([row]))
+                yield (row[0], row[2], end) if len(row) == len(self.header) else (None, None, end)
+            else:
+                row = json.loads(row)
+                yield row["image"], row["error"], end
+
+
+def _settings_file(part):
+    return part.with_name(part.name + ".json")
+
+
+def _check_settings(part, settings):
+    """Rows of one file come from one model and one command."""
+    path = _settings_file(part)
+    if part.exists():
+        saved = json.loads(path.read_text()) if path.exists() else {}
+        differing = [name for name, value in settings.items() if saved.get(name, ...) != value]
+        if differing:
+            raise ValueError(
+                f"{part} was left by a run with other settings ({', '.join(differing)}). Delete "
+                "it to start anew, or give the command as it was"
+            )
+    else:
+        path.write_text(json.dumps(settings) + "\n")
+
+
+def _resume(part, rows, names):
+    """Cuts an incomplete last row off; returns the error, or "", of each image that is done."""
+    errors, kept = [], 0
+    if not part.exists():
+        return errors
+    expected = itertools.chain([rows.header[0]] * rows.is_csv, names)
+    with open(part, "r+b") as file:
+        for image, error, end in rows.whole_rows(file):
+            if image != next(expected, None):
+                raise ValueError(
+                    f"{part} was left by a run over other images: it has {image!r} as number "
+                    f"{len(errors) + 1 - rows.is_csv}. Delete it to start anew"
+                )
+            errors.append(error or "")
+            kept = end
+        if len(errors) == rows.is_csv:  # nothing but the header, which is written again
+            kept = 0
+        file.truncate(kept)
+    return errors[rows.is_csv :]
+
+
+def _picture_names(names):
+    """A file name for each path: no folders, all different whatever the case, not too long."""
+    taken, pictures = collections.Counter(), []
+    for name in names:
+        flat = re.sub(r"[^\w.-]+", "_", name).strip("._")[-60:] or "image"
+        while True:
+            taken[flat.lower()] += 1
+            number = taken[flat.lower()]
+            if number == 1:
+                break
+            flat = f"{flat}-{number}"
+        pictures.append(f"{flat}.png")
+    return pictures
+
+
+def _write_overlay(path, found, tagger):
+    from keras_patchpu.datasets.read_image import read_image
+    from keras_patchpu.visualize import draw_tags
+
+    height, width = found.size
+    ratio = min(1.0, _OVERLAY_SIDE / max(found.size))
+    height, width = max(1, round(height * ratio)), max(1, round(width * ratio))
+    image = read_image(found.name, size=(height, width), max_pixels=tagger.max_pixels)
+    tags = found.tags[:_OVERLAY_TAGS]
+    scores = dict(zip(tagger.label_names, found.scores))
+    figure = draw_tags(
+        image,
+        [_resized(found.heatmaps[tag], (height, width)) for tag in tags],
+        [f"{tag} {scores[tag]:.2f}" for tag in tags],
+        [
+            np.divide(found.regions[tag], [*found.size] * 2) if tag in found.regions else None
+            for tag in tags
+        ],
+        title=os.path.basename(found.name),
+    )
+    temporary = path + ".tmp"
+    figure.savefig(temporary, format="png", dpi=100)
+    os.replace(temporary, path)
+
+
+def _resized(heat, size):
+    """A heat map at another size, each pixel the one at its place."""
+    rows, columns = (np.arange(wanted) * given // wanted for wanted, given in zip(size, heat.shape))
+    return heat[rows][:, columns]
