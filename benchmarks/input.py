@@ -15,8 +15,8 @@ temporary folder, and measures images a second of these inputs:
   no decoded pixel by more than 2 of 255.
 - `tf_padded`: tf.data reads, decodes (accurately) and pads to 640x640; the resize would be the
   model's.
-- `file_batches`: the package's own `FileBatches` (Pillow reads, decodes and resizes) in a pool of
-  threads, one a core, as `fit` uses it; needs no TensorFlow.
+- `file_batches`: the package's own `FileBatches` (Pillow reads, decodes and resizes) in its own
+  threads, one a core; needs no TensorFlow.
 
 Then, with random pixels, the images a second of `train_on_batch` and `predict_on_batch` of
 `PatchClassifier(num_labels=20)` at 640x640 with patches of 64. All inputs take turns, and so do
@@ -29,8 +29,6 @@ most. The files come from the memory of the operating system: the disk is not me
 """
 
 import argparse
-import collections
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -96,14 +94,8 @@ def file_batches(paths, batch_size):
     labels = np.ones((len(paths), 1), "int8")
     files = ImageFiles(paths, paths, labels, ("any",))
     batches = FileBatches(files, (SIDE, SIDE), batch_size, cache_bytes=0)
-    with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        under_way = collections.deque()
-        for index in range(len(batches)):
-            under_way.append(pool.submit(batches.__getitem__, index))
-            if len(under_way) > 2 * usable_cores():
-                yield under_way.popleft().result()[0]
-        for batch in under_way:
-            yield batch.result()[0]
+    for index in range(len(batches)):
+        yield batches[index][0]
 
 
 def fast_dct_differences(paths):

@@ -9,13 +9,14 @@ import numpy as np
 
 from keras_patchpu.datasets.read_image import MAX_PIXELS, ImageError, read_image
 
+_AHEAD = 2  # batches
 _MOST_NAMED = 10  # broken images in one message
 
 
 class FileBatches(keras.utils.PyDataset):
     """Batches of `ImageFiles`, the same on every backend.
 
-    Threads read the next batches while the model works on one. With a seed the order is
+    Threads read the next two batches while the model works on one. With a seed the order is
     random and depends only on seed and epoch, so that a resumed run repeats it; the last
     batch of an epoch may be smaller. Call `fit(..., shuffle=False)`.
 
@@ -50,8 +51,9 @@ class FileBatches(keras.utils.PyDataset):
         cache_bytes=2**31,
         workers=None,
     ):
-        workers = workers or os.cpu_count() or 1
-        super().__init__(workers=workers, max_queue_size=2 * workers)
+        # Not Keras's own threads: batches that an epoch left over come up in the next one
+        # (keras 3.15), so that the order would depend on the speed of the threads.
+        super().__init__(workers=1)
         if augment and seed is None:
             raise ValueError("Expected `seed` with `augment=True`. Received: seed=None")
         self.files = files
@@ -63,6 +65,9 @@ class FileBatches(keras.utils.PyDataset):
         self.epoch = epoch
         self.augment = augment
         self.max_pixels = max_pixels
+        self.threads = workers or os.cpu_count() or 1
+        self._pool = None
+        self._under_way = {}
         needed = len(files) * self.size[0] * self.size[1] * 3
         self._cache = None
         if needed <= cache_bytes and not augment:
@@ -71,6 +76,7 @@ class FileBatches(keras.utils.PyDataset):
         self._shuffle()
 
     def _shuffle(self):
+        self._under_way = {}
         self._order = np.arange(len(self.files))
         if self.seed is not None:
             self._order = np.random.default_rng([self.seed, self.epoch]).permutation(self._order)
@@ -79,8 +85,17 @@ class FileBatches(keras.utils.PyDataset):
         return math.ceil(len(self.files) / self.batch_size)
 
     def __getitem__(self, index):
-        chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        return np.stack([self._read(image) for image in chosen]), self.labels[chosen]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="read_image")
+        for ahead in range(index, min(index + _AHEAD + 1, len(self))):
+            if ahead not in self._under_way:
+                reading = [self._pool.submit(self._read, image) for image in self._chosen(ahead)]
+                self._under_way[ahead] = reading
+        images = np.stack([image.result() for image in self._under_way.pop(index)])
+        return images, self.labels[self._chosen(index)]
+
+    def _chosen(self, index):
+        return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 
     def _read(self, image):
         if self._cache is not None and self._cached[image]:
@@ -122,7 +137,7 @@ class FileBatches(keras.utils.PyDataset):
             except ImageError as error:
                 return str(error)
 
-        with ThreadPoolExecutor(self.workers) as pool:
+        with ThreadPoolExecutor(self.threads) as pool:
             for problem in pool.map(read, range(len(self.files))):
                 broken += [problem] if problem else []
                 progress.add(1)
