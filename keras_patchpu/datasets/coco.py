@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_patchpu.datasets.image_files import ImageFiles
 from keras_patchpu.datasets.tfds_images import (
-    EncodedImages,
     as_boxes,
     check_count,
+    images_of_records,
     label_domain,
     tfds_records,
 )
@@ -137,19 +137,4 @@ def _read_annotations(path):
 def _from_tfds(split):
     info, records = tfds_records("coco/2014", split, _URL, 7, _ADVICE)
     label_names = tuple(info.features["objects"]["label"].names)
-    found = []
-    for index, record in enumerate(records):
-        labels = np.asarray(record["objects"]["label"], dtype="int64")
-        if len(labels):
-            name = record["image/filename"]
-            name = name.decode() if isinstance(name, bytes) else str(name)
-            found.append((name, index, labels, as_boxes(record["objects"]["bbox"])))
-    found.sort(key=lambda image: image[0])
-    return ImageFiles(
-        names=[name for name, _, _, _ in found],
-        sources=EncodedImages(records, [index for _, index, _, _ in found]),
-        labels=label_domain([labels for _, _, labels, _ in found], len(label_names)),
-        label_names=label_names,
-        box_labels=[labels for _, _, labels, _ in found],
-        boxes=[boxes for _, _, _, boxes in found],
-    )
+    return images_of_records(records, label_names)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_patchpu.datasets.image_files import ImageFiles
+
 _TIMEOUT = 15  # seconds for the server to answer; TFDS itself tries for minutes
 
 
@@ -70,6 +72,39 @@ def tfds_records(name, split, url, num_archives, advice):
     except BaseException:  # Ctrl-C
         watched.remove()
         raise
+
+
+def images_of_records(records, label_names, leave_out=None):
+    """`ImageFiles` of the records that have an object, sorted by name.
+
+    Args:
+        records: As of `tfds_records`.
+        label_names: L strings.
+        leave_out: Name of the property of an object that does not count. Defaults to `None`:
+            all count.
+    """
+    found = []
+    for index, record in enumerate(records):
+        objects = record["objects"]
+        labels = np.asarray(objects["label"], dtype="int64")
+        counts = np.ones(len(labels), bool)
+        if leave_out is not None:
+            counts = ~np.asarray(objects[leave_out], dtype=bool)
+        if counts.any():
+            name = record["image/filename"]
+            name = name.decode() if isinstance(name, bytes) else str(name)
+            boxes = as_boxes(np.asarray(objects["bbox"])[counts])
+            found.append((name, index, labels[counts], boxes))
+    found.sort(key=lambda image: image[0])
+    names, order, box_labels, boxes = zip(*found) if found else ((),) * 4
+    return ImageFiles(
+        names=list(names),
+        sources=EncodedImages(records, list(order)),
+        labels=label_domain(box_labels, len(label_names)),
+        label_names=label_names,
+        box_labels=list(box_labels),
+        boxes=list(boxes),
+    )
 
 
 def check_count(count, expected, labels, mean, what):

@@ -7,9 +7,9 @@ import numpy as np
 
 from keras_patchpu.datasets.image_files import ImageFiles
 from keras_patchpu.datasets.tfds_images import (
-    EncodedImages,
     as_boxes,
     check_count,
+    images_of_records,
     label_domain,
     tfds_records,
 )
@@ -160,21 +160,4 @@ def _read_objects(path):
 
 def _from_tfds(split):
     _, records = tfds_records("voc/2012", split, _URL, 2, _ADVICE)
-    found = []
-    for index, record in enumerate(records):
-        objects = record["objects"]
-        counts = ~np.asarray(objects["is_difficult"], dtype=bool)
-        if counts.any():
-            name = record["image/filename"]
-            name = name.decode() if isinstance(name, bytes) else str(name)
-            labels = np.asarray(objects["label"], dtype="int64")[counts]
-            found.append((name, index, labels, as_boxes(np.asarray(objects["bbox"])[counts])))
-    found.sort(key=lambda image: image[0])
-    return ImageFiles(
-        names=[name for name, _, _, _ in found],
-        sources=EncodedImages(records, [index for _, index, _, _ in found]),
-        labels=label_domain([labels for _, _, labels, _ in found], len(VOC_LABELS)),
-        label_names=VOC_LABELS,
-        box_labels=[labels for _, _, labels, _ in found],
-        boxes=[boxes for _, _, _, boxes in found],
-    )
+    return images_of_records(records, VOC_LABELS, leave_out="is_difficult")

@@ -42,7 +42,12 @@ class RunData:
         """Shuffled batches for `fit`; the order depends on the seed and the epoch only."""
         if isinstance(self.train, ImageFiles):
             return self._file_batches(
-                self.train, config, self.observed, config.seed, epoch, config.augment
+                self.train,
+                config,
+                self.observed,
+                seed=config.seed,
+                epoch=epoch,
+                augment=config.augment,
             )
         return ImageBatches(self.train.images, self.observed, config.batch_size, config.seed, epoch)
 
@@ -55,7 +60,7 @@ class RunData:
     def check_images(self, config):
         """Reads every image once; names those that cannot be read."""
         for files in (self.train, self.validation):
-            self._file_batches(files, config).check()
+            self._file_batches(files, config, cache_bytes=0).check()
 
     def validation_image(self, index, config):
         """One validation image as the model sees it, uint8 `(H, W, 3)`."""
@@ -65,17 +70,15 @@ class RunData:
         source = self.validation.sources[index]
         return read_image(source, size, config.image_fit, max_pixels=config.max_pixels)
 
-    def _file_batches(self, files, config, labels=None, seed=None, epoch=0, augment=False):
+    def _file_batches(self, files, config, labels=None, **options):
         return FileBatches(
             files,
             (config.image_size, config.image_size),
             config.batch_size,
             fit=config.image_fit,
             labels=labels,
-            seed=seed,
-            epoch=epoch,
-            augment=augment,
             max_pixels=config.max_pixels,
+            **options,
         )
 
 

@@ -36,4 +36,8 @@ class Evaluation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.scores = self.model.predict(self.images, batch_size=self.batch_size, verbose=0)
         if logs is not None:
-            logs[self.name] = mean_average_precision(self.labels, self.scores)
+            logs[self.name] = self.score()
+
+    def score(self):
+        """The value of `scores`."""
+        return mean_average_precision(self.labels, self.scores)

@@ -1,9 +1,9 @@
 """What can be said without full annotation, and the callback that says it each epoch."""
 
-import keras
 import numpy as np
 
 from keras_patchpu.metrics.average_precision import check_labels_and_scores
+from keras_patchpu.metrics.evaluation import Evaluation
 
 
 def observed_metrics(labels, scores, ks=(1, 3, 5), threshold=0.5):
@@ -46,7 +46,7 @@ def observed_metrics(labels, scores, ks=(1, 3, 5), threshold=0.5):
     }
 
 
-class ObservedEvaluation(keras.callbacks.Callback):
+class ObservedEvaluation(Evaluation):
     """Adds the mean reciprocal rank of the known labels of a set to the logs of every epoch.
 
     As `Evaluation`, for validation images of which not every label is known.
@@ -61,14 +61,7 @@ class ObservedEvaluation(keras.callbacks.Callback):
     """
 
     def __init__(self, images, labels, batch_size=None, name="val_reciprocal_rank"):
-        super().__init__()
-        self.images = images
-        self.labels = np.asarray(labels)
-        self.batch_size = batch_size
-        self.name = name
-        self.scores = None
+        super().__init__(images, labels, batch_size, name)
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.scores = self.model.predict(self.images, batch_size=self.batch_size, verbose=0)
-        if logs is not None:
-            logs[self.name] = observed_metrics(self.labels, self.scores)["mean_reciprocal_rank"]
+    def score(self):
+        return observed_metrics(self.labels, self.scores)["mean_reciprocal_rank"]
