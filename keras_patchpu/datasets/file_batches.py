@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 
+from keras_patchpu.datasets.image_batches import crops_of, with_targets
 from keras_patchpu.datasets.read_image import MAX_PIXELS, ImageError, read_image
 
 _AHEAD = 2  # batches
@@ -31,6 +32,7 @@ class FileBatches(keras.utils.PyDataset):
         epoch: Number of epochs already done, when a run goes on. Defaults to `0`.
         augment: Whether images are flipped, cropped and coloured at random, see `read_image`;
             the same image in the same epoch always in the same way. Defaults to `False`.
+        targets: As of `ImageBatches`. Defaults to `None`.
         max_pixels: Largest image that is read, see `read_image`.
         cache_bytes: Images are kept in memory if all of them need no more than this.
             Defaults to 2 GiB.
@@ -47,6 +49,7 @@ class FileBatches(keras.utils.PyDataset):
         seed=None,
         epoch=0,
         augment=False,
+        targets=None,
         max_pixels=MAX_PIXELS,
         cache_bytes=2**31,
         workers=None,
@@ -64,6 +67,7 @@ class FileBatches(keras.utils.PyDataset):
         self.seed = seed
         self.epoch = epoch
         self.augment = augment
+        self.targets = targets
         self.max_pixels = max_pixels
         self.threads = workers or os.cpu_count() or 1
         self._pool = None
@@ -92,7 +96,23 @@ class FileBatches(keras.utils.PyDataset):
                 reading = [self._pool.submit(self._read, image) for image in self._chosen(ahead)]
                 self._under_way[ahead] = reading
         images = np.stack([image.result() for image in self._under_way.pop(index)])
-        return images, self.labels[self._chosen(index)]
+        chosen = self._chosen(index)
+        crops = crops_of(chosen, self.seed, self.epoch) if self.augment else None
+        return images, with_targets(self.labels, chosen, crops, self.targets)
+
+    def parts(self, count):
+        """The images some at a time: pairs of a slice of them and their batches, in order."""
+        for start in range(0, len(self.files), count):
+            part = range(start, min(start + count, len(self.files)))
+            batches = FileBatches(
+                self.files.take(part),
+                self.size,
+                self.batch_size,
+                fit=self.fit,
+                max_pixels=self.max_pixels,
+                workers=self.threads,
+            )
+            yield slice(part.start, part.stop), batches
 
     def _chosen(self, index):
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]

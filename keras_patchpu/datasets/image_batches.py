@@ -5,6 +5,8 @@ import math
 import keras
 import numpy as np
 
+from keras_patchpu.datasets.read_image import cropped, random_crop
+
 
 class ImageBatches(keras.utils.PyDataset):
     """Shuffled batches of images and labels; the order depends only on seed and epoch.
@@ -18,9 +20,15 @@ class ImageBatches(keras.utils.PyDataset):
         batch_size: Images a batch.
         seed: Integer seed of the order.
         epoch: Number of epochs already done, when a run goes on. Defaults to `0`.
+        augment: Whether images are cropped at random, see `random_crop`, but not mirrored: a
+            mirrored digit is none. The same image in the same epoch always in the same way.
+            Defaults to `False`.
+        targets: Function of the `(B,)` numbers of the images and their `(B, 5)` crops (`None`
+            without `augment`) that gives a dict of arrays for the loss. With it labels come
+            as a dict of them and of `"labels"`. Defaults to `None`.
     """
 
-    def __init__(self, images, labels, batch_size, seed, epoch=0):
+    def __init__(self, images, labels, batch_size, seed, epoch=0, augment=False, targets=None):
         super().__init__()
         if len(images) != len(labels):
             raise ValueError(
@@ -32,6 +40,8 @@ class ImageBatches(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = epoch
+        self.augment = augment
+        self.targets = targets
         self._shuffle()
 
     def _shuffle(self):
@@ -43,8 +53,34 @@ class ImageBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.images[chosen], self.labels[chosen]
+        images, crops = self.images[chosen], None
+        if self.augment:
+            crops = crops_of(chosen, self.seed, self.epoch, flip=False)
+            images = np.stack([_crop_array(image, crop) for image, crop in zip(images, crops)])
+        return images, with_targets(self.labels, chosen, crops, self.targets)
 
     def on_epoch_end(self):
         self.epoch += 1
         self._shuffle()
+
+
+def crops_of(indices, seed, epoch, flip=True):
+    """Crops `(B, 5)` of images by their numbers, the same whenever they are asked for."""
+    return np.stack(
+        [random_crop(np.random.default_rng([seed, epoch, index]), flip) for index in indices]
+    )
+
+
+def with_targets(labels, indices, crops, targets):
+    """What a batch gives for the loss: labels, or a dict of them and of what `targets` adds."""
+    if targets is None:
+        return labels[indices]
+    return {"labels": labels[indices], **targets(indices, crops)}
+
+
+def _crop_array(image, crop):
+    from PIL import Image
+
+    whole = Image.fromarray(image)
+    part = cropped(whole, crop)
+    return np.asarray(part.resize(whole.size, Image.Resampling.BILINEAR))

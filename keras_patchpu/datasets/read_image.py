@@ -147,17 +147,37 @@ def _rgb(image):
     return image.convert("RGB")
 
 
-def _augmented(image, random):
-    """A random half is mirrored; 60 to 100 % of the area is kept; colours change by 20 %."""
-    from PIL import ImageEnhance, ImageOps
+def random_crop(random, flip=True):
+    """Draws which part of an image is kept: 60 to 100 % of its area, mirrored half of the time.
 
-    if random.random() < 0.5:
-        image = ImageOps.mirror(image)
+    Args:
+        random: `numpy.random.Generator`.
+        flip: Whether images may be mirrored. Defaults to `True`.
+
+    Returns:
+        float32 `(5,)`: top, left, bottom and right from 0 to 1, and 1 if mirrored afterwards.
+    """
+    mirrored = random.random() < 0.5 and flip
     side = np.sqrt(random.uniform(0.6, 1.0))
-    height, width = max(1, round(image.height * side)), max(1, round(image.width * side))
-    top = random.integers(0, image.height - height + 1)
-    left = random.integers(0, image.width - width + 1)
-    image = image.crop((left, top, left + width, top + height))
+    top, left = random.uniform(0, 1 - side, size=2)
+    return np.array([top, left, top + side, left + side, mirrored], dtype="float32")
+
+
+def cropped(image, crop):
+    """The part of a Pillow image that `random_crop` chose."""
+    from PIL import ImageOps
+
+    top, left, bottom, right, mirrored = crop
+    box = np.round(np.array([left, top, right, bottom]) * np.tile(image.size, 2)).astype(int)
+    image = image.crop((box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1)))
+    return ImageOps.mirror(image) if mirrored else image
+
+
+def _augmented(image, random):
+    """Cropped and mirrored at random; colours change by 20 %."""
+    from PIL import ImageEnhance
+
+    image = cropped(image, random_crop(random))
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(random.uniform(0.8, 1.2))
     return image

@@ -28,10 +28,14 @@ class TrainConfig:
         validation_table: Table of validation images with all their labels, for mAP.
         validation_share: Share of your images to validate on, where no other is given.
         image_fit: `stretch` resizes without keeping the aspect ratio, `pad` keeps it.
-        augment: Flip, crop and colour training images at random.
+        augment: Crop training images at random; flip and colour them too, but not digits.
         max_pixels: Larger images are refused.
-        loss: `wn` weak negatives (the paper's), `bce` full labels, `an` assume negative,
-            `epr` expected positive regularization.
+        model: `patch` the paper's network, `resnet` the ResNet-50 it is compared with.
+        loss: The paper's Table 1: `wn` weak negatives (the paper's), `bce` full labels, `an` assume
+            negative, `epr` expected positive regularization, `role` online label estimation, `en_cl`
+            and `en_scl` expected negatives with (spatial) consistency; further: `en` without,
+            `iu` one known negative an image, `iun` all true negatives known (an oracle).
+        loss_arguments: Further arguments of the loss's class, by name.
         epochs: Passes over the training images.
         batch_size: Images a step.
         learning_rate: Of LAMB, at the start.
@@ -39,7 +43,7 @@ class TrainConfig:
             `cosine` lowers it to 2 % over the run, `constant` keeps it.
         weight_decay: Of LAMB, inside the trust ratio.
         seed: Of the initial weights, the order of the images and the digit scenes.
-        output: Run folder. Default: runs/DATASET-LOSS-seedSEED.
+        output: Run folder. Default: runs/DATASET-LOSS-seedSEED (resnet-LOSS for the ResNet).
         resume: Go on with the run in the folder, where it was stopped.
         xla: Whether XLA compiles the model: `auto` where it is faster, `on`, `off` (starts
             sooner: for a few steps).
@@ -52,6 +56,7 @@ class TrainConfig:
         max_patches_per_level: Random patches of each level in training; all by default.
         features: Size of the embeddings.
         hidden_units: Neurons of the pooling MLP.
+        feed_forward: Whether an MLP follows the pooling, eq. (2).
         codebook_std: Standard deviation of the initial codebook; features ** -0.5 by
             default.
         codebook_rate: Factor of the learning rate for the codebook.
@@ -59,11 +64,19 @@ class TrainConfig:
         theta: Similarity threshold of the weak negatives, eq. (7).
         stop_gradient: Whether weak negatives are constants for the gradient.
         negative_weight: Weight of the assumed negatives (`an`).
-        expected_positives: Labels an image for `epr`; by default the mean of the true
-            annotation of the training images.
+        expected_positives: Labels an image for `epr`, `role` and `en`; by default the mean of the
+            true annotation of the training images.
+        estimator_rate: Factor of the learning rate for the estimated labels (`role`).
+        average_momentum: Of the running averages (`en`, `en_cl`, `en_scl`).
+        second_label_share: Share of training images of which a second label is known, where
+            they have one.
+        resnet_width: Factor of the ResNet's numbers of channels.
+        resnet_output_stride: Pixels to one place of its feature map: 32, 16 or 8.
+        resnet_weights: `none` from scratch, or `imagenet`.
         num_train: Training scenes (digits).
         num_validation: Validation scenes (digits).
         difficulty: Of the scenes, 0 to 1 (digits).
+        max_digits: Largest number of digits a scene, 1 to 4 (digits).
     """
 
     dataset: Literal["digits", "voc", "coco", "table"] = "digits"
@@ -76,7 +89,9 @@ class TrainConfig:
     image_fit: Literal["stretch", "pad"] = "stretch"
     augment: bool = False
     max_pixels: int = 100_000_000
-    loss: Literal["wn", "bce", "an", "epr"] = "wn"
+    model: Literal["patch", "resnet"] = "patch"
+    loss: Literal["wn", "bce", "an", "epr", "role", "en", "en_cl", "en_scl", "iu", "iun"] = "wn"
+    loss_arguments: dict | None = None
     epochs: int = 25
     batch_size: int = 16
     learning_rate: float = 0.001
@@ -94,6 +109,7 @@ class TrainConfig:
     max_patches_per_level: int | None = None
     features: int = 256
     hidden_units: int = 256
+    feed_forward: bool = True
     codebook_std: float | None = None
     codebook_rate: float = 1.0
     batch_norm_momentum: float = 0.99
@@ -101,9 +117,16 @@ class TrainConfig:
     stop_gradient: bool = True
     negative_weight: float = 1.0
     expected_positives: float | None = None
+    estimator_rate: float = 10.0
+    average_momentum: float = 0.8
+    second_label_share: float = 0.0
+    resnet_width: float = 1.0
+    resnet_output_stride: Literal[32, 16, 8] = 32
+    resnet_weights: Literal["none", "imagenet"] = "none"
     num_train: int = 16000
     num_validation: int = 2000
     difficulty: float = 0.25
+    max_digits: int = 3
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "image_size", "num_train", "num_validation"):
@@ -119,10 +142,19 @@ class TrainConfig:
         check_number("learning_rate", self.learning_rate, above=0)
         check_number("weight_decay", self.weight_decay, minimum=0)
         check_number("codebook_rate", self.codebook_rate, minimum=0)
+        check_number("estimator_rate", self.estimator_rate, minimum=0)
+        check_number("average_momentum", self.average_momentum, minimum=0, below=1)
+        check_number("second_label_share", self.second_label_share, minimum=0, maximum=1)
+        if self.loss == "en_scl" and self.augment and self.image_fit == "pad":
+            raise ValueError(
+                "Expected --image-fit stretch with --loss en_scl and --augment: with pad the crops "
+                "of the heat maps are not those of the images. Received: pad"
+            )
         if self.codebook_std is not None:
             check_number("codebook_std", self.codebook_std, above=0)
         if self.output is None:
-            output = pathlib.Path("runs", f"{self.dataset}-{self.loss}-seed{self.seed}")
+            kind = self.loss if self.model == "patch" else f"{self.model}-{self.loss}"
+            output = pathlib.Path("runs", f"{self.dataset}-{kind}-seed{self.seed}")
             object.__setattr__(self, "output", str(output))
 
     def settings(self):

@@ -38,8 +38,14 @@ class RunData:
         """Whether of every validation image every label is known."""
         return not isinstance(self.validation, ImageFiles) or self.validation.fully_annotated
 
-    def training_batches(self, config, epoch):
-        """Shuffled batches for `fit`; the order depends on the seed and the epoch only."""
+    def training_batches(self, config, epoch, targets=None):
+        """Shuffled batches for `fit`; the order depends on the seed and the epoch only.
+
+        Args:
+            config: `TrainConfig`.
+            epoch: Number of epochs already done.
+            targets: What batches give the loss besides labels, see `ImageBatches`.
+        """
         if isinstance(self.train, ImageFiles):
             return self._file_batches(
                 self.train,
@@ -48,8 +54,23 @@ class RunData:
                 seed=config.seed,
                 epoch=epoch,
                 augment=config.augment,
+                targets=targets,
             )
-        return ImageBatches(self.train.images, self.observed, config.batch_size, config.seed, epoch)
+        return ImageBatches(
+            self.train.images,
+            self.observed,
+            config.batch_size,
+            config.seed,
+            epoch,
+            augment=config.augment,
+            targets=targets,
+        )
+
+    def training_images(self, config):
+        """The training images as they are, in the order of the labels, for `predict`."""
+        if isinstance(self.train, ImageFiles):
+            return self._file_batches(self.train, config)
+        return self.train.images
 
     def validation_images(self, config):
         """What `predict` takes, in the order of the validation labels."""
@@ -99,12 +120,17 @@ def load_data(config):
             config.num_train,
             "train",
             config.image_size,
+            config.max_digits,
             difficulty=config.difficulty,
             seed=config.seed,
         )
         # The same validation scenes for every seed of the run.
         validation = load_digit_scenes(
-            config.num_validation, "validation", config.image_size, difficulty=config.difficulty
+            config.num_validation,
+            "validation",
+            config.image_size,
+            config.max_digits,
+            difficulty=config.difficulty,
         )
     elif config.dataset == "table":
         return _load_own_images(config)
@@ -115,11 +141,24 @@ def load_data(config):
             for split in ("train", "validation")
         )
     true = train.labels > 0
-    if config.loss == "bce":
-        observed = np.where(true, 1, -1).astype("int8")
-    else:
-        observed = observe_uniform(true.astype("int8"))
+    observed = _observed(config, true.astype("int8"))
     return RunData(train, validation, observed, float(true.sum(1).mean()))
+
+
+def _observed(config, true):
+    """What of the true annotation 0/1 the loss may know, in {+1, 0, -1}."""
+    if config.loss == "bce":
+        return np.where(true, 1, -1).astype("int8")
+    observed = observe_uniform(true, num_negatives=1 if config.loss == "iu" else 0)
+    if config.second_label_share:
+        # The first of two drawn is the one drawn alone.
+        second = observe_uniform(true, num_positives=2)
+        random = np.random.default_rng(1200)
+        chosen = random.random(len(true)) < config.second_label_share
+        observed[chosen] = np.maximum(observed, second)[chosen]
+    if config.loss == "iun":
+        observed[true == 0] = -1
+    return observed
 
 
 def _load_own_images(config):
@@ -147,9 +186,12 @@ def _load_own_images(config):
             "--loss bce needs every label of every image known; of these images some are unknown. "
             "Use wn, an or epr, or list what is absent in a column `absent`."
         )
-    if config.loss == "epr" and config.expected_positives is None:
+    if config.loss == "iun":
+        raise ValueError("--loss iun needs every true label, as the published data sets have it.")
+    counting = config.loss in ("epr", "role", "en", "en_cl", "en_scl")
+    if counting and config.expected_positives is None:
         raise ValueError(
-            "--loss epr needs --expected-positives, the mean number of labels an image: with some "
+            f"--loss {config.loss} needs --expected-positives, the mean number of labels an image: with some "
             "labels unknown it cannot be counted."
         )
     if not (train.labels > 0).any():

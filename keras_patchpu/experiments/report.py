@@ -61,7 +61,7 @@ def write_report(folder, config, model, data, rows):
         "best_epoch": {"epoch": int(best["epoch"]), monitor: best[monitor]},
         "epochs": len(rows),
         "minutes": round(sum(row["seconds"] for row in rows) / 60, 2),
-        "parameters": model.count_params(),
+        "parameters": model.num_parameters,
         "metrics": metrics,
         "observed": observed,
         "localization": places,

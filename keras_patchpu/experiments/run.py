@@ -1,15 +1,17 @@
 """One training run, from settings to report."""
 
+import inspect
 import math
 
 import keras
 
 from keras_patchpu import losses
+from keras_patchpu.datasets import PredictionAverages
 from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.report import write_report
 from keras_patchpu.experiments.run_folder import RunFolder, SaveEpoch
 from keras_patchpu.metrics import Evaluation, ObservedEvaluation
-from keras_patchpu.models import PatchClassifier
+from keras_patchpu.models import PatchClassifier, ResNetClassifier
 from keras_patchpu.optimizers import Lamb
 
 
@@ -29,7 +31,7 @@ def prepare(config):
     folder = RunFolder(config.output)
     folder.check(config)
     # Made from the settings, so that a wrong one is reported before anything is written.
-    make_loss(config, expected_positives=1.0)
+    make_loss(config, expected_positives=1.0, num_images=1, num_labels=10)
     make_model(config, num_labels=10)
     data = load_data(config)
     if config.dataset == "table":  # published sets are known to be whole
@@ -61,68 +63,163 @@ def run(config, folder, data, verbose="auto"):
     if config.resume and (folder / "last.keras").exists():
         model = keras.saving.load_model(folder / "last.keras")
         model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
-        model.patch_embedder.rematerialize = config.rematerialize
+        if config.model == "patch":
+            model.patch_embedder.rematerialize = config.rematerialize
         iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
         epochs_done = iterations // steps_per_epoch
     else:
-        model = make_model(config, data.observed.shape[1], data.validation.label_names)
-        optimizer = Lamb(
-            make_schedule(config, steps_per_epoch),
-            weight_decay=config.weight_decay,
-            learning_rate_multipliers={"codebook$": config.codebook_rate},
-        )
+        num_images, num_labels = data.observed.shape
+        model = make_model(config, num_labels, data.validation.label_names)
+        loss = make_loss(config, data.expected_positives, num_images, num_labels)
+        if config.loss == "role":
+            loss.start_from(data.observed)
         jit_compile = {"auto": "auto", "on": True, "off": False}[config.xla]
-        loss = make_loss(config, config.expected_positives or data.expected_positives)
-        model.compile(optimizer, loss, jit_compile=jit_compile)
+        model.compile(make_optimizer(config, steps_per_epoch), loss, jit_compile=jit_compile)
 
     validation = data.validation
     kind = Evaluation if data.fully_annotated else ObservedEvaluation
     evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
+    averages = _averages(config, folder, data, model.loss, epochs_done)
     save_epoch = SaveEpoch(folder, epochs_done, monitor=evaluation.name)
+    callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), averages, save_epoch]
     if epochs_done < config.epochs:
         model.fit(
-            data.training_batches(config, epochs_done),
+            data.training_batches(config, epochs_done, _targets(model.loss, averages)),
             initial_epoch=epochs_done,
             epochs=config.epochs,
             shuffle=False,
-            callbacks=[evaluation, keras.callbacks.TerminateOnNaN(), save_epoch],
+            callbacks=[callback for callback in callbacks if callback is not None],
             verbose=verbose,
         )
     return write_report(folder, config, model, data, save_epoch.rows)
 
 
+def _averages(config, folder, data, loss, epochs_done):
+    """The running averages that the loss wants, or None."""
+    wanted = {"expected_negatives", "average", "average_maps"} & set(getattr(loss, "inputs", ()))
+    if not wanted:
+        return None
+    return PredictionAverages(
+        data.training_images(config),
+        data.observed,
+        config.expected_positives or data.expected_positives,
+        config.average_momentum,
+        spatial="average_maps" in wanted,
+        folder=folder.path,
+        epochs_done=epochs_done,
+        batch_size=128,
+    )
+
+
+def _targets(loss, averages):
+    """Function that gives what the loss wants of the data besides labels, or None."""
+    wanted = set(getattr(loss, "inputs", ()))
+    if averages is None and "image_index" not in wanted:
+        return None
+
+    def targets(indices, crops):
+        found = {"image_index": indices}
+        if averages is not None:
+            found.update(averages.targets(indices, crops))
+        return {name: values for name, values in found.items() if name in wanted}
+
+    return targets
+
+
 def make_model(config, num_labels, label_names=None):
     """The model of the settings, not compiled."""
+    common = {
+        "num_labels": num_labels,
+        "image_size": (config.image_size, config.image_size),
+        "batch_norm_momentum": config.batch_norm_momentum,
+        "dtype": config.precision,
+        "label_names": label_names,
+        "image_fit": config.image_fit,
+    }
+    if config.model == "resnet":
+        return ResNetClassifier(
+            weights=None if config.resnet_weights == "none" else config.resnet_weights,
+            width=config.resnet_width,
+            output_stride=config.resnet_output_stride,
+            **common,
+        )
     initializer = None
     if config.codebook_std is not None:
         initializer = keras.initializers.RandomNormal(stddev=config.codebook_std)
     return PatchClassifier(
-        num_labels,
-        image_size=(config.image_size, config.image_size),
         patch_size=config.patch_size,
         num_downsamples=config.num_downsamples,
         max_patches_per_level=config.max_patches_per_level,
         features=config.features,
-        hidden_units=config.hidden_units,
+        hidden_units=config.hidden_units if config.feed_forward else None,
         codebook_initializer=initializer,
-        batch_norm_momentum=config.batch_norm_momentum,
         rematerialize=config.rematerialize,
-        dtype=config.precision,
-        label_names=label_names,
-        image_fit=config.image_fit,
         seed=config.seed,
+        **common,
     )
 
 
-def make_loss(config, expected_positives):
-    """The loss of the settings."""
-    if config.loss == "wn":
-        return losses.WeakNegative(config.theta, config.stop_gradient)
-    if config.loss == "bce":
-        return losses.BinaryCrossentropy()
-    if config.loss == "an":
-        return losses.AssumeNegative(config.negative_weight)
-    return losses.ExpectedPositiveRegularization(expected_positives)
+def make_loss(config, expected_positives, num_images, num_labels):
+    """The loss of the settings.
+
+    Args:
+        config: `TrainConfig`.
+        expected_positives: Labels an image, where the settings do not say.
+        num_images: Number of training images, for `role`.
+        num_labels: Number of labels, for `role`.
+
+    Returns:
+        A Keras loss.
+
+    Raises:
+        ValueError: `loss_arguments` has what the loss does not know, or out of range.
+    """
+    expected = config.expected_positives or expected_positives
+    mean = {"label_reduction": "mean"}
+    kinds = {
+        "wn": (losses.WeakNegative, {"theta": config.theta, "stop_gradient": config.stop_gradient}),
+        "bce": (losses.BinaryCrossentropy, {}),
+        "an": (losses.AssumeNegative, {"weight": config.negative_weight}),
+        "epr": (losses.ExpectedPositiveRegularization, {"expected_positives": expected}),
+        "role": (
+            losses.RegularizedOnlineLabelEstimation,
+            {
+                "num_images": num_images,
+                "num_labels": num_labels,
+                "expected_positives": expected,
+                "seed": config.seed,
+            },
+        ),
+        "en": (losses.ExpectedNegative, {}),
+        "en_cl": (losses.ExpectedNegativeConsistency, {}),
+        "en_scl": (losses.ExpectedNegativeSpatialConsistency, {}),
+        "iu": (losses.BinaryCrossentropy, mean),
+        "iun": (losses.BinaryCrossentropy, mean),
+    }
+    loss, arguments = kinds[config.loss]
+    given = config.loss_arguments or {}
+    unknown = set(given) - set(inspect.signature(loss).parameters)
+    if unknown:
+        raise ValueError(
+            f"Expected loss_arguments of {loss.__name__}: {list(inspect.signature(loss).parameters)}. "
+            f"Received: {sorted(unknown)}"
+        )
+    return loss(**{**arguments, **given})
+
+
+def make_optimizer(config, steps_per_epoch):
+    """LAMB with the rates of the settings."""
+    multipliers = {"codebook$": config.codebook_rate}
+    exempt = {}
+    if config.loss == "role":
+        multipliers["label_logits$"] = config.estimator_rate
+        exempt = {"no_weight_decay": ["label_logits$"], "no_layer_adaptation": ()}
+    return Lamb(
+        make_schedule(config, steps_per_epoch),
+        weight_decay=config.weight_decay,
+        learning_rate_multipliers=multipliers,
+        **exempt,
+    )
 
 
 def make_schedule(config, steps_per_epoch):

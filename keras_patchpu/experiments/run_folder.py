@@ -1,6 +1,7 @@
 """What a run leaves on disk, and how it goes on from there."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -56,10 +57,13 @@ class RunFolder:
             return
         if saved is None:
             raise ValueError(f"There is no run to resume in {self.path}: config.yaml is missing.")
+        # Settings that a run of an earlier version did not have had the value of their default.
+        defaults = {field.name: field.default for field in dataclasses.fields(config)}
+        saved = {**defaults, **saved}
         differing = [
-            f"{name}: {saved.get(name)!r} in the folder, {value!r} now"
+            f"{name}: {saved[name]!r} in the folder, {value!r} now"
             for name, value in config.settings().items()
-            if saved.get(name) != value
+            if saved[name] != value
         ]
         if differing:
             raise ValueError(

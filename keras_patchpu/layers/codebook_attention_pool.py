@@ -20,7 +20,8 @@ class CodebookAttentionPool(keras.layers.Layer):
 
     Args:
         num_labels: Number of labels, L.
-        hidden_units: Neurons of the MLP's first layer. Defaults to `256`.
+        hidden_units: Neurons of the MLP's first layer; `None` for no MLP, then step 3 is left
+            out. Defaults to `256`.
         codebook_initializer: Initialiser of the `(L, F)` codebook. Its scale decides
             whether training starts from uniform attention. Defaults to `None`:
             `VarianceScaling(1.0)` over the F features that a score sums over, a
@@ -54,7 +55,8 @@ class CodebookAttentionPool(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_positive_integer("num_labels", num_labels)
-        check_positive_integer("hidden_units", hidden_units)
+        if hidden_units is not None:
+            check_positive_integer("hidden_units", hidden_units)
         self.num_labels = num_labels
         self.hidden_units = hidden_units
         if codebook_initializer is None:
@@ -73,6 +75,8 @@ class CodebookAttentionPool(keras.layers.Layer):
             initializer=self.codebook_initializer,
             autocast=False,  # not rounded to half precision on its way to the scores
         )
+        if self.hidden_units is None:
+            return
         pooled_shape = (input_shape[0], self.num_labels, features)
         hidden_shape = (input_shape[0], self.num_labels, self.hidden_units)
         self.mlp_hidden = self._dense(self.hidden_units, "mlp_hidden", "gelu", pooled_shape)
@@ -100,10 +104,16 @@ class CodebookAttentionPool(keras.layers.Layer):
         )
         attention = ops.softmax(scores, axis=-1)
         pooled = ops.matmul(ops.cast(attention, self.compute_dtype), patch_embeddings)
-        image_embeddings = self.mlp_output(self.mlp_hidden(pooled)) + pooled
+        image_embeddings = self.embed(pooled)
         if return_attention:
             return image_embeddings, attention
         return image_embeddings
+
+    def embed(self, pooled):
+        """Step 3: image embeddings `(..., F)` of pooled patch embeddings `(..., F)`."""
+        if self.hidden_units is None:
+            return pooled
+        return self.mlp_output(self.mlp_hidden(pooled)) + pooled
 
     def compute_output_spec(self, patch_embeddings, return_attention=False):
         batch, num_patches, features = patch_embeddings.shape

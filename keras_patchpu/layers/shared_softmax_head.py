@@ -84,6 +84,23 @@ class SharedSoftmaxHead(keras.layers.Layer):
             return probabilities, logits
         return probabilities
 
+    def log_odds_of_all(self, embeddings):
+        """Log-odds of every label from the same embedding.
+
+        Args:
+            embeddings: `(..., F)`.
+
+        Returns:
+            float32 `(..., L)`: `W_l . e - log sum_{k != l} exp(W_k . e)`.
+        """
+        scores = ops.matmul(ops.cast(embeddings, "float32"), ops.cast(self.kernel, "float32"))
+        largest = ops.cast(ops.one_hot(ops.argmax(scores, axis=-1), self.num_labels), "float32")
+        # A share of more than a half belongs to the largest alone: 1 - p cancels only there.
+        others = ops.logsumexp(scores - 1e9 * largest, axis=-1, keepdims=True)
+        log_share = scores - ops.logsumexp(scores, axis=-1, keepdims=True)
+        safe = ops.where(largest > 0, -1.0, log_share)
+        return ops.where(largest > 0, scores - others, safe - ops.log1p(-ops.exp(safe)))
+
     def compute_output_spec(self, image_embeddings, return_logits=False):
         def spec():
             return keras.KerasTensor((image_embeddings.shape[0], self.num_labels), dtype="float32")

@@ -1,7 +1,5 @@
 """The paper's network: blocks 1 to 5 as one Keras model."""
 
-import contextlib
-
 import keras
 from keras import ops
 
@@ -13,7 +11,8 @@ from keras_patchpu.layers import (
     patches_last,
 )
 from keras_patchpu.models.fold_batch_norms import fold_batch_norms
-from keras_patchpu.validation import check_numbers, check_one_of, check_positive_integer
+from keras_patchpu.models.label_classifier import LabelClassifier
+from keras_patchpu.validation import check_one_of, check_positive_integer
 
 # Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
 _LARGEST_TRAINED_WITH_XLA = 32
@@ -21,7 +20,7 @@ _LARGEST_PREDICTED_WITH_XLA = 16
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class PatchClassifier(keras.Model):
+class PatchClassifier(LabelClassifier):
     """Multi-label classifier over patches at several resolutions (Fig. 1).
 
     A functional model: `PatchExtractor`, `PatchEmbedder`, `CodebookAttentionPool`,
@@ -29,8 +28,8 @@ class PatchClassifier(keras.Model):
     Keras's own. 251,682 parameters for 80 labels and 256 features.
 
     A loss that needs more than probabilities names it in an attribute `inputs` (see
-    `WeakNegative`) and gets a dict of these intermediates as `y_pred`; any other Keras
-    loss gets the probabilities.
+    `WeakNegative`, `LabelClassifier`) and gets a dict of these intermediates as `y_pred`; any
+    other Keras loss gets the probabilities.
 
     Args:
         num_labels: Number of labels, L.
@@ -166,48 +165,21 @@ class PatchClassifier(keras.Model):
         self.thresholds = thresholds
         self.image_fit = image_fit
         self._policy = dtype
-        self._named_outputs = None
 
-    @property
-    def label_names(self):
-        """L strings, or `None`. Set it to name the labels of the model."""
-        return self._label_names
-
-    @label_names.setter
-    def label_names(self, names):
-        if names is not None:
-            names = tuple(names)
-            wrong = [name for name in names if not isinstance(name, str)]
-            if len(names) != self.num_labels or wrong or len(set(names)) < len(names):
-                raise ValueError(
-                    f"Expected `label_names` to be {self.num_labels} different strings. Received: "
-                    f"label_names={names}"
-                )
-        self._label_names = names
-
-    @property
-    def thresholds(self):
-        """L numbers from 0 to 1, or `None`. Set it to change from where labels are predicted."""
-        return self._thresholds
-
-    @thresholds.setter
-    def thresholds(self, thresholds):
-        if thresholds is not None:
-            check_numbers("thresholds", thresholds, self.num_labels, minimum=0, maximum=1)
-            thresholds = tuple(float(threshold) for threshold in thresholds)
-        self._thresholds = thresholds
-
-    def intermediates(self, images, training=None):
+    def intermediates(self, images, training=None, names=None):
         """Everything between an image and its probabilities, as tensors, by name.
 
         Args:
             images: `(B, H, W, 3)`, values from 0 to 255.
             training: As in `call`.
+            names: Names of those wanted; others are left out. Defaults to `None`: all.
 
         Returns:
             Dict of `"patches"` (B, P, h, w, 3), `"patch_embeddings"` (B, P, F),
-            `"attention"` (B, L, P), `"image_embeddings"` (B, L, F), `"logits"` (B, L)
-            and `"probabilities"` (B, L).
+            `"attention"` (B, L, P), `"image_embeddings"` (B, L, F), `"logits"` (B, L),
+            `"probabilities"` (B, L) and `"score_maps"` (B, rows, columns, L): the log-odds if
+            all attention were on one patch of the first level. (With `max_patches_per_level`
+            the patches of a training step are no grid: then there are no score maps.)
         """
         patches = self.patch_extractor(images, training=training)
         patch_embeddings = self.patch_embedder(patches, training=training)
@@ -215,7 +187,7 @@ class PatchClassifier(keras.Model):
             patch_embeddings, return_attention=True
         )
         probabilities, logits = self.shared_softmax_head(image_embeddings, return_logits=True)
-        return {
+        outputs = {
             "patches": patches,
             "patch_embeddings": patch_embeddings,
             "attention": attention,
@@ -223,22 +195,17 @@ class PatchClassifier(keras.Model):
             "logits": logits,
             "probabilities": probabilities,
         }
+        sampled = training and self.patch_extractor.max_patches_per_level is not None
+        if not sampled and (names is None or "score_maps" in names):
+            outputs["score_maps"] = self._score_maps(patch_embeddings)
+        return {name: outputs[name] for name in outputs if names is None or name in names}
 
-    def explain(self, images):
-        """Every intermediate of a batch, as NumPy arrays, in inference.
-
-        Args:
-            images: `(B, H, W, 3)`, values from 0 to 255.
-
-        Returns:
-            Dict as of `intermediates`, float32 arrays. `patch_boxes` tells where the
-            patches lie.
-        """
-        outputs = self.intermediates(ops.convert_to_tensor(images), training=False)
-        return {
-            name: ops.convert_to_numpy(ops.cast(value, "float32"))
-            for name, value in outputs.items()
-        }
+    def _score_maps(self, patch_embeddings):
+        rows, columns = self.patch_extractor.level_grids(self.image_size)[0]
+        first = patch_embeddings[:, : rows * columns]
+        embeddings = self.codebook_attention_pool.embed(first)
+        maps = self.shared_softmax_head.log_odds_of_all(embeddings)
+        return ops.reshape(maps, (-1, rows, columns, self.num_labels))
 
     @property
     def patch_boxes(self):
@@ -262,24 +229,6 @@ class PatchClassifier(keras.Model):
             model.jit_compile = self.patch_extractor.patch_size <= _LARGEST_PREDICTED_WITH_XLA
         return model
 
-    # === Training: Keras's own steps, with what the loss needs as `y_pred` ===
-
-    def call(self, inputs, training=None, mask=None):
-        if self._named_outputs is None:
-            return super().call(inputs, training=training, mask=mask)
-        outputs = self.intermediates(inputs, training=training)
-        # Metrics want the probabilities, whatever the loss wants.
-        return {name: outputs[name] for name in {*self._named_outputs, "probabilities"}}
-
-    @contextlib.contextmanager
-    def _outputs_for_loss(self):
-        """While a step is traced, `call` returns what the loss names in `inputs`."""
-        self._named_outputs = getattr(self.loss, "inputs", None)
-        try:
-            yield
-        finally:
-            self._named_outputs = None
-
     def compile(self, *args, jit_compile="auto", **kwargs):
         """As `keras.Model.compile`, with another choice of `jit_compile="auto"`.
 
@@ -297,36 +246,6 @@ class PatchClassifier(keras.Model):
         # What was asked for, not what it came to on this machine.
         config = super().get_compile_config()
         return {**config, "jit_compile": self._jit_compile_chosen} if self.compiled else config
-
-    def compile_from_config(self, config):
-        # Keras's own does not trust a model that has a `compile` of its own.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
-
-    def train_step(self, *args, **kwargs):
-        with self._outputs_for_loss():
-            return super().train_step(*args, **kwargs)
-
-    def test_step(self, *args, **kwargs):
-        with self._outputs_for_loss():
-            return super().test_step(*args, **kwargs)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        names = getattr(self.loss, "inputs", None)
-        if names is None:
-            return super().compute_loss(x, y, y_pred, sample_weight, training=training)
-        if not isinstance(y_pred, dict):  # called with the output of `model(x)`
-            y_pred = self.intermediates(x, training=training)
-        loss = self.loss(y, {name: y_pred[name] for name in names}, sample_weight)
-        for additional in self.losses:
-            loss = loss + ops.sum(ops.cast(additional, loss.dtype))
-        return loss
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        if isinstance(y_pred, dict):
-            y_pred = y_pred["probabilities"]
-        return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def get_config(self):
         extractor = self.patch_extractor
@@ -354,7 +273,3 @@ class PatchClassifier(keras.Model):
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self._policy),
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)

@@ -1,0 +1,210 @@
+"""What the classifiers share: training by losses that want more than probabilities."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_patchpu.validation import check_numbers
+
+
+class LabelClassifier(keras.Model):
+    """A functional model from images to probabilities `(B, L)` of labels.
+
+    Subclasses call the constructor of a functional model, set `num_labels`, and define
+    `intermediates(images, training, names)`. `fit`, `evaluate`, `predict` and `save` are
+    Keras's own.
+
+    A loss that needs more than probabilities says so in an attribute `inputs`, a tuple of
+    names, and gets a dict of them as `y_pred`. They are looked up
+
+    1. among the model's intermediates: `"logits"`, `"image_embeddings"`, ...;
+    2. `"epoch"`: number of epochs done, a float32 scalar (0 outside `fit`);
+    3. in what the data give: then `y` is a dict of `"labels"` and further arrays by name, such as
+       `"image_index"`.
+
+    A loss that has a layer `estimator` with weights of its own trains them with the model;
+    they are saved with it.
+    """
+
+    _named_outputs = None
+    _label_names = None
+    _thresholds = None
+
+    @property
+    def label_names(self):
+        """L strings, or `None`. Set it to name the labels of the model."""
+        return self._label_names
+
+    @label_names.setter
+    def label_names(self, names):
+        if names is not None:
+            names = tuple(names)
+            wrong = [name for name in names if not isinstance(name, str)]
+            if len(names) != self.num_labels or wrong or len(set(names)) < len(names):
+                raise ValueError(
+                    f"Expected `label_names` to be {self.num_labels} different strings. Received: "
+                    f"label_names={names}"
+                )
+        self._label_names = names
+
+    @property
+    def thresholds(self):
+        """L numbers from 0 to 1, or `None`. Set it to change from where labels are predicted."""
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, thresholds):
+        if thresholds is not None:
+            check_numbers("thresholds", thresholds, self.num_labels, minimum=0, maximum=1)
+            thresholds = tuple(float(threshold) for threshold in thresholds)
+        self._thresholds = thresholds
+
+    @property
+    def num_parameters(self):
+        """Numbers in the network's weights, without what a loss trains beside it."""
+        return sum(layer.count_params() for layer in self.layers)
+
+    def explain(self, images, names=None):
+        """Intermediates of a batch, as NumPy arrays, in inference.
+
+        Args:
+            images: `(B, H, W, 3)`, values from 0 to 255.
+            names: Which of `intermediates`. Defaults to `None`: all.
+
+        Returns:
+            Dict as of `intermediates`, float32 arrays.
+        """
+        images = ops.convert_to_tensor(images)
+        outputs = self.intermediates(images, training=False, names=names)
+        return {
+            name: ops.convert_to_numpy(ops.cast(value, "float32"))
+            for name, value in outputs.items()
+        }
+
+    def predict_outputs(self, images, names, batch_size=None, verbose=0):
+        """As `predict`, but a dict of intermediates instead of probabilities alone.
+
+        Args:
+            images: Anything that `predict` takes.
+            names: Names of intermediates.
+            batch_size, verbose: As of `predict`.
+
+        Returns:
+            Dict of arrays of all images, of these names.
+        """
+        names = tuple(sorted(names))
+        functions = self.__dict__.setdefault("_predict_functions", {})
+        usual, self.predict_function = self.predict_function, functions.get(names)
+        try:
+            with self._returning(names):
+                outputs = self.predict(images, batch_size=batch_size, verbose=verbose)
+            functions[names] = self.predict_function
+        finally:
+            self.predict_function = usual
+        return {name: np.asarray(outputs[name]) for name in names}
+
+    # === Training: Keras's own steps, with what the loss needs as `y_pred` ===
+
+    def call(self, inputs, training=None, mask=None):
+        if self._named_outputs is None:
+            return super().call(inputs, training=training, mask=mask)
+        return self.intermediates(inputs, training=training, names=self._named_outputs)
+
+    @contextlib.contextmanager
+    def _returning(self, names):
+        """While a step is traced, `call` returns these intermediates."""
+        self._named_outputs = names
+        try:
+            yield
+        finally:
+            self._named_outputs = None
+
+    def _outputs_for_loss(self):
+        names = getattr(self.loss, "inputs", None)
+        # Metrics want the probabilities, whatever the loss wants.
+        return self._returning(None if names is None else {*names, "probabilities"})
+
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        self.loss_estimator = getattr(self.loss, "estimator", None)
+        wants_epoch = "epoch" in (getattr(self.loss, "inputs", None) or ())
+        self.epoch_counter = _EpochCounter(name="epoch_counter") if wants_epoch else None
+
+    def compile_from_config(self, config):
+        # Keras's own does not trust a model that has a `compile` of its own.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(self, *args, callbacks=None, **kwargs):
+        if self.epoch_counter is not None:
+            counting = _CountEpochs(self.epoch_counter)
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                callbacks.append(counting)
+            else:
+                given = callbacks or []
+                given = list(given) if isinstance(given, (list, tuple)) else [given]
+                callbacks = [counting, *given]
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def train_step(self, *args, **kwargs):
+        with self._outputs_for_loss():
+            return super().train_step(*args, **kwargs)
+
+    def test_step(self, *args, **kwargs):
+        with self._outputs_for_loss():
+            return super().test_step(*args, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        names = getattr(self.loss, "inputs", None)
+        labels = y["labels"] if isinstance(y, dict) else y
+        if names is None:
+            return super().compute_loss(x, labels, y_pred, sample_weight, training=training)
+        if not isinstance(y_pred, dict):  # called with the output of `model(x)`
+            y_pred = self.intermediates(x, training=training, names=names)
+        given = {**(y if isinstance(y, dict) else {}), **y_pred}
+        if self.epoch_counter is not None:
+            given["epoch"] = ops.convert_to_tensor(self.epoch_counter.epoch)
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise ValueError(
+                f"{type(self.loss).__name__} needs {missing}, which {type(self).__name__} does not "
+                "compute: expected `y` to be a dict of 'labels' and these. Received: "
+                f"{sorted(y) if isinstance(y, dict) else 'an array of labels'}"
+            )
+        loss = self.loss(labels, {name: given[name] for name in names}, sample_weight)
+        for additional in self.losses:
+            loss = loss + ops.sum(ops.cast(additional, loss.dtype))
+        return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if isinstance(y_pred, dict):
+            y_pred = y_pred["probabilities"]
+        y = y["labels"] if isinstance(y, dict) else y
+        return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+class _EpochCounter(keras.layers.Layer):
+    """Holds the number of epochs done, for losses that change with it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.epoch = self.add_weight(
+            shape=(), initializer="zeros", dtype="float32", trainable=False, name="epoch"
+        )
+        self.built = True
+
+
+class _CountEpochs(keras.callbacks.Callback):
+    def __init__(self, counter):
+        super().__init__()
+        self.counter = counter
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.counter.epoch.assign(float(epoch))

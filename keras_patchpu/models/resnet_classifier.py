@@ -1,0 +1,202 @@
+"""The paper's point of comparison: ResNet-50 with a score map for each label."""
+
+import keras
+from keras import ops
+
+from keras_patchpu.models.label_classifier import LabelClassifier
+from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
+
+# Stages whose first block halves the map, from the last: with 1 instead of 2 the map is finer.
+_STRIDED = ("conv5_block1", "conv4_block1", "conv3_block1")
+
+
+@keras.saving.register_keras_serializable(package="keras_patchpu")
+class ResNetClassifier(LabelClassifier):
+    """Multi-label classifier with the ResNet-50 of `keras.applications`.
+
+    The feature map `(B, h, w, C)` goes through a 1x1 convolution to a score map of each label,
+    `(B, h, w, L)`; its mean is the label's log-odds. The score maps tell where a label is: for
+    such a head they are its Grad-CAM (see `metrics.score_map_heat`). 23,551,764 parameters for
+    20 labels with the trained statistics.
+
+    Losses name what they need as with `PatchClassifier`: `"logits"`, `"image_embeddings"` (of a
+    label: the feature map averaged with the softmax of its score map as weights, the nearest
+    thing to the paper's), `"score_maps"`, `"features"`.
+
+    Args:
+        num_labels: Number of labels, L.
+        image_size: `(height, width)` of the images in pixels, at least 32. Defaults to
+            `(448, 448)`.
+        weights: `None` to train from scratch, or `"imagenet"`, which Keras downloads. The
+            latter needs `width=1`. Defaults to `None`.
+        width: Factor of all numbers of channels, above 0 to 1: 1 is ResNet-50, 0.25 has a
+            sixteenth of its weights, for small images and processors. Defaults to `1.0`.
+        output_stride: Pixels of the image to one place of the feature map: 32 is ResNet-50; 16
+            or 8 leave its last one or two halvings out, for small images. Defaults to `32`.
+        batch_norm_momentum: Of the running statistics. Defaults to `0.99`.
+        label_names, thresholds, image_fit: As of `PatchClassifier`.
+
+    Call arguments:
+        images: `(B, H, W, 3)` with values from 0 to 255, uint8 or float.
+        training: Whether to use batch statistics.
+
+    Returns:
+        float32 probabilities `(B, L)`.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Reference:
+        Jouanneau et al., section 4.1-4.2 and Table 1; He et al., "Deep residual learning for
+        image recognition", CVPR 2016; score maps as in Verelst et al., arXiv 2203.06127.
+    """
+
+    def __init__(
+        self,
+        num_labels,
+        image_size=(448, 448),
+        weights=None,
+        width=1.0,
+        output_stride=32,
+        batch_norm_momentum=0.99,
+        label_names=None,
+        thresholds=None,
+        image_fit="stretch",
+        **kwargs,
+    ):
+        dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
+        check_positive_integer("num_labels", num_labels)
+        if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
+            raise ValueError(
+                f"Expected `image_size` to be (height, width). Received: image_size={image_size}"
+            )
+        for side in image_size:
+            check_positive_integer("image_size", side, minimum=32)
+        check_one_of("weights", weights, (None, "imagenet"))
+        check_number("width", width, above=0, maximum=1)
+        check_one_of("output_stride", output_stride, (32, 16, 8))
+        check_number("batch_norm_momentum", batch_norm_momentum, minimum=0, below=1)
+        check_one_of("image_fit", image_fit, ("stretch", "pad"))
+        if weights is not None and width != 1:
+            raise ValueError(
+                f"Expected `weights=None` with a `width` other than 1. Received: width={width}"
+            )
+        image_size = tuple(image_size)
+
+        # === Layers ===
+        feature_extractor = _feature_extractor(
+            image_size, weights, width, output_stride, batch_norm_momentum, dtype
+        )
+        scores = keras.layers.Conv2D(num_labels, 1, dtype=dtype, name="scores")
+
+        # === Functional model ===
+        images = keras.Input((*image_size, 3), dtype="float32", name="images")
+        maps = scores(feature_extractor(_Preprocess(dtype=dtype, name="preprocess")(images)))
+        maps = keras.layers.GlobalAveragePooling2D(dtype="float32", name="mean_score")(maps)
+        probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="sigmoid")(maps)
+        super().__init__(images, probabilities, **kwargs)
+        self.dtype_policy = dtype  # `compile` scales the loss under mixed_float16
+
+        # === Config ===
+        self.feature_extractor = feature_extractor
+        self.scores = scores
+        self.num_labels = num_labels
+        self.image_size = image_size
+        self.weights_from = weights
+        self.width = width
+        self.output_stride = output_stride
+        self.batch_norm_momentum = batch_norm_momentum
+        self.label_names = label_names
+        self.thresholds = thresholds
+        self.image_fit = image_fit
+        self._policy = dtype
+
+    def intermediates(self, images, training=None, names=None):
+        """What lies between an image and its probabilities, as tensors, by name.
+
+        Args:
+            images: `(B, H, W, 3)`, values from 0 to 255.
+            training: As in `call`.
+            names: Names of those wanted; others are left out. Defaults to `None`: all.
+
+        Returns:
+            Dict of `"features"` (B, h, w, C), `"score_maps"` (B, h, w, L), float32 log-odds of
+            places, `"image_embeddings"` (B, L, C), `"logits"` (B, L) and `"probabilities"`
+            (B, L).
+        """
+        images = self.get_layer("preprocess")(images)
+        features = self.feature_extractor(images, training=training)
+        maps = ops.cast(self.scores(features), "float32")
+        logits = ops.mean(maps, axis=(1, 2))
+        outputs = {
+            "features": features,
+            "score_maps": maps,
+            "logits": logits,
+            "probabilities": ops.sigmoid(logits),
+        }
+        if names is None or "image_embeddings" in names:
+            places = ops.reshape(maps, (-1, maps.shape[1] * maps.shape[2], self.num_labels))
+            weights = ops.softmax(ops.transpose(places, (0, 2, 1)), axis=-1)
+            flat = ops.reshape(features, (-1, maps.shape[1] * maps.shape[2], features.shape[-1]))
+            outputs["image_embeddings"] = ops.matmul(ops.cast(weights, flat.dtype), flat)
+        return {name: outputs[name] for name in outputs if names is None or name in names}
+
+    def get_config(self):
+        return {
+            "num_labels": self.num_labels,
+            "image_size": self.image_size,
+            "weights": self.weights_from,
+            "width": self.width,
+            "output_stride": self.output_stride,
+            "batch_norm_momentum": self.batch_norm_momentum,
+            "label_names": self.label_names,
+            "thresholds": self.thresholds,
+            "image_fit": self.image_fit,
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self._policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        # Weights come from the file that the config is of: nothing is downloaded.
+        model = cls(**{**config, "weights": None})
+        model.weights_from = config["weights"]
+        return model
+
+
+@keras.saving.register_keras_serializable(package="keras_patchpu")
+class _Preprocess(keras.layers.Layer):
+    """Pixels from 0 to 255 as the ImageNet weights of `keras.applications` want them."""
+
+    def call(self, images):
+        images = ops.cast(images, "float32")[..., ::-1]
+        return ops.cast(images - ops.array([103.939, 116.779, 123.68]), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def _feature_extractor(image_size, weights, width, output_stride, momentum, dtype):
+    """ResNet-50 without its top, of other widths and strides."""
+    whole = keras.applications.ResNet50(
+        include_top=False, weights=weights, input_shape=(*image_size, 3), name="resnet50"
+    )
+    unstrided = {32: (), 16: _STRIDED[:1], 8: _STRIDED[:2]}[output_stride]
+
+    def changed(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.Conv2D):
+            config["filters"] = max(1, round(config["filters"] * width))
+            if layer.name.startswith(unstrided or ("none",)):
+                config["strides"] = (1, 1)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["momentum"] = momentum
+        if not isinstance(layer, keras.layers.InputLayer):
+            config["dtype"] = dtype
+        return type(layer).from_config(config)
+
+    model = keras.models.clone_model(whole, clone_function=changed)
+    if weights is not None:
+        model.set_weights(whole.get_weights())
+    return model
