@@ -39,7 +39,7 @@ def test_reference_in_float64(golden, case, name):
     arrays = golden("losses")
     loss, epoch = reference_case(name, dtype="float64")
     labels, predict = arrays[f"{case}/z"], log_odds(epoch=epoch)
-    # The reference's gradient of corrected labels is off by 1.5e-8 of itself: it has them in float32.
+    # The reference's gradient of corrected labels is off by 1.5e-8 of itself.
     tolerances = (*FLOAT64[:2], 5e-9)
     check_reference(loss, labels, arrays, case, name, tolerances, predict, dtype="float64")
 
