@@ -47,6 +47,10 @@ LABEL_LOSS_BAD = [
     ("epsilon", "small"),
 ]
 
+NOT_REDUCTIONS = [("label_reduction", "max"), ("label_reduction", None)]
+NOT_SMOOTHINGS = [-0.1, 0.6, NAN, "0", None]
+NOT_WEIGHTS = [-0.1, NAN, "1", None]
+
 CASES = [
     Case(
         layers.PatchExtractor,
@@ -171,18 +175,112 @@ CASES = [
     ),
     Case(
         losses.BinaryCrossentropy,
-        {"label_reduction": "mean", "epsilon": 1e-3},
-        bad=LABEL_LOSS_BAD,
+        {"label_reduction": "mean", "epsilon": 1e-3, "label_smoothing": 0.1},
+        bad=[*LABEL_LOSS_BAD, *bad_values(NOT_SMOOTHINGS, "label_smoothing")],
     ),
     Case(
         losses.AssumeNegative,
-        {"weight": 0.5, "label_reduction": "sum", "epsilon": 1e-3},
-        bad=[*LABEL_LOSS_BAD, *bad_values([-1, NAN, "1", None], "weight")],
+        {"weight": "balanced", "label_reduction": "sum", "epsilon": 1e-3, "label_smoothing": 0.1},
+        bad=[
+            *LABEL_LOSS_BAD,
+            *bad_values([-1, NAN, "1", None], "weight"),
+            *bad_values(NOT_SMOOTHINGS, "label_smoothing"),
+        ],
     ),
     Case(
         losses.ExpectedPositiveRegularization,
         {"expected_positives": 1.38, "label_reduction": "sum", "epsilon": 1e-3},
         bad=[*LABEL_LOSS_BAD, *bad_values([0, -1, NAN, "1", None], "expected_positives")],
+    ),
+    Case(
+        losses.PairwiseRanking,
+        {"label_reduction": "sum"},
+        bad=NOT_REDUCTIONS,
+    ),
+    Case(
+        losses.EntropyMaximization,
+        {"alpha": 0.2, "beta": 0.5, "label_reduction": "sum", "epsilon": 1e-3},
+        bad=[*LABEL_LOSS_BAD, *bad_values(NOT_WEIGHTS, "alpha", "beta")],
+    ),
+    Case(
+        losses.LargeLoss,
+        {
+            "scheme": "correct_temporarily",
+            "relative_increase": 0.04,
+            "label_reduction": "sum",
+        },
+        bad=[
+            *NOT_REDUCTIONS,
+            *bad_values(["LL-R", None, 1], "scheme"),
+            *bad_values([-0.1, 1.1, NAN, "0", None], "relative_increase"),
+        ],
+    ),
+    Case(
+        losses.Hill,
+        {"weight_offset": 1.25, "margin": 0.5, "gamma": 1.5, "label_reduction": "mean"},
+        bad=[
+            *NOT_REDUCTIONS,
+            *bad_values([0.9, NAN, "1", None], "weight_offset"),
+            *bad_values(NOT_WEIGHTS, "margin", "gamma"),
+        ],
+    ),
+    Case(
+        losses.SelfPacedLossCorrection,
+        {
+            "tau": 0.7,
+            "first_epoch": 2,
+            "margin": 0.5,
+            "gamma": 1.5,
+            "label_reduction": "mean",
+        },
+        bad=[
+            *NOT_REDUCTIONS,
+            *bad_values([-0.1, 1.1, NAN, "0", None], "tau"),
+            *bad_values([-1, 1.5, "1", None, True], "first_epoch"),
+            *bad_values(NOT_WEIGHTS, "margin", "gamma"),
+        ],
+    ),
+    Case(
+        losses.AsymmetricLoss,
+        {
+            "gamma_positive": 0.5,
+            "gamma_negative": 0.75,
+            "probability_margin": 0.1,
+            "stop_gradient": False,
+            "label_reduction": "mean",
+        },
+        bad=[
+            *NOT_REDUCTIONS,
+            *bad_values(NOT_WEIGHTS, "gamma_positive", "gamma_negative"),
+            *bad_values([-0.1, 1.0, NAN, "0", None], "probability_margin"),
+            *bad_values([1, None, "yes"], "stop_gradient"),
+        ],
+    ),
+    Case(
+        losses.GeneralizedRobust,
+        {
+            "num_epochs": 5,
+            "slope": (0.5, 3.0),
+            "bias": (-3.0, -1.0),
+            "mean": (0.25, 0.75),
+            "deviation": (1.0, 0.25),
+            "exponent_present": 0.5,
+            "exponent_absent": 0.75,
+            "label_reduction": "sum",
+        },
+        bad=[
+            *NOT_REDUCTIONS,
+            *bad_values(NOT_POSITIVE_INTEGERS, "num_epochs"),
+            *bad_values(
+                [1.0, (1.0,), (1.0, 2.0, 3.0), (NAN, 1.0), ("0", 1.0), None],
+                "slope",
+                "bias",
+                "mean",
+                "deviation",
+            ),
+            *bad_values([(0.0, 1.0), (1.0, -1.0)], "deviation"),
+            *bad_values([0, -0.5, 1.1, NAN, None], "exponent_present", "exponent_absent"),
+        ],
     ),
     Case(
         losses.WeakNegative,

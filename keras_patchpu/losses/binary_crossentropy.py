@@ -4,34 +4,14 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.validation import check_number, check_one_of
+from keras_patchpu.losses.label_loss import LabelLoss
+from keras_patchpu.validation import check_number
 
 
-class LabelLoss(keras.losses.Loss):
-    """What the losses over labels and probabilities share: -log(p + epsilon), per image.
-
-    Subclasses give the weight of each label's presence and absence.
-    """
-
-    def __init__(self, label_reduction, epsilon, name, **kwargs):
-        super().__init__(name=name, **kwargs)
-        check_one_of("label_reduction", label_reduction, ("sum", "mean"))
-        check_number("epsilon", epsilon, above=0, below=1)
-        self.label_reduction = label_reduction
-        self.epsilon = epsilon
-
-    def weighted_crossentropy(self, present, absent, probabilities):
-        """Cross entropy of each image, `(B,)`, for weights `(B, L)` of presence and absence."""
-        losses = -present * ops.log(probabilities + self.epsilon)
-        if absent is not None:
-            losses = losses - absent * ops.log(1.0 - probabilities + self.epsilon)
-        reduce = ops.sum if self.label_reduction == "sum" else ops.mean
-        return reduce(losses, axis=-1)
-
-    def get_config(self):
-        config = super().get_config()
-        config.update({"label_reduction": self.label_reduction, "epsilon": self.epsilon})
-        return config
+def _smoothed(present, absent, label_smoothing):
+    """Weights of presence and absence with a share `label_smoothing` of each in the other."""
+    kept = 1.0 - label_smoothing
+    return kept * present + label_smoothing * absent, kept * absent + label_smoothing * present
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
@@ -41,11 +21,18 @@ class BinaryCrossentropy(LabelLoss):
     `-sum_l z+_l log(p_l) + z-_l log(1 - p_l)`, averaged over images. Unknown labels
     (0) count for nothing: a set annotated in full has none.
 
+    Cole et al.'s losses on other labels are this one with `label_reduction="mean"`: BCE on
+    the true labels, BCE-LS with `label_smoothing` besides, IU ("ignore unobserved") on
+    observed positives and negatives, IUN on observed positives and all true negatives.
+
     Args:
         label_reduction: `"sum"` over labels as in the paper, or `"mean"` as in Cole et
             al.'s code. Defaults to `"sum"`.
         epsilon: Added inside each logarithm, so that probabilities of 0 and 1 are
             finite. Defaults to `1e-5`, as in Cole et al.'s code.
+        label_smoothing: Share of a label that counts for the opposite, in [0, 0.5]: 0.1
+            makes targets of 0.9 and 0.1 (`keras.losses.BinaryCrossentropy` would make 0.95
+            and 0.05). Defaults to `0.0`.
         name, reduction, dtype: As of `keras.losses.Loss`.
 
     Call arguments:
@@ -59,15 +46,32 @@ class BinaryCrossentropy(LabelLoss):
         ValueError: An argument is out of range.
 
     Reference:
-        Jouanneau et al., section 3.2, eq. (4)-(5).
+        Jouanneau et al., section 3.2, eq. (4)-(5); BCE-LS, IU and IUN: Cole et al.,
+        "Multi-label learning from single positive labels", CVPR 2021.
     """
 
-    def __init__(self, label_reduction="sum", epsilon=1e-5, name="binary_crossentropy", **kwargs):
+    def __init__(
+        self,
+        label_reduction="sum",
+        epsilon=1e-5,
+        label_smoothing=0.0,
+        name="binary_crossentropy",
+        **kwargs,
+    ):
         super().__init__(label_reduction, epsilon, name, **kwargs)
+        check_number("label_smoothing", label_smoothing, minimum=0, maximum=0.5)
+        self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
         present, absent = split_labels(y_true, y_pred.dtype)
+        if self.label_smoothing:
+            present, absent = _smoothed(present, absent, self.label_smoothing)
         return self.weighted_crossentropy(present, absent, y_pred)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"label_smoothing": self.label_smoothing})
+        return config
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
@@ -77,11 +81,14 @@ class AssumeNegative(LabelLoss):
     `CE(z+, p) + weight * CE(1 - z+, 1 - p)`, averaged over images.
 
     Args:
-        weight: Lambda of section 3.2, the weight of the assumed negatives. Defaults to
-            `1.0`.
+        weight: Lambda of section 3.2, the weight of the assumed negatives, or `"balanced"`
+            for `1 / (L - 1)`, with which a single positive counts as much as all of them:
+            the WAN of Cole et al. Defaults to `1.0`.
         label_reduction: `"mean"` over labels as in Cole et al.'s code, or `"sum"`.
             Defaults to `"mean"`.
         epsilon: Added inside each logarithm. Defaults to `1e-5`.
+        label_smoothing: Share of a label that counts for the opposite, in [0, 0.5]: 0.1
+            makes targets of 0.9 and 0.1, the AN-LS of Cole et al. Defaults to `0.0`.
         name, reduction, dtype: As of `keras.losses.Loss`.
 
     Call arguments:
@@ -95,8 +102,8 @@ class AssumeNegative(LabelLoss):
         ValueError: An argument is out of range.
 
     Reference:
-        Jouanneau et al., section 3.2; Cole et al., "Multi-label learning from single
-        positive labels", CVPR 2021, whose code it equals with `weight=1`.
+        Jouanneau et al., section 3.2; AN, AN-LS and WAN: Cole et al., "Multi-label
+        learning from single positive labels", CVPR 2021, whose code it equals.
     """
 
     def __init__(
@@ -104,20 +111,30 @@ class AssumeNegative(LabelLoss):
         weight=1.0,
         label_reduction="mean",
         epsilon=1e-5,
+        label_smoothing=0.0,
         name="assume_negative",
         **kwargs,
     ):
         super().__init__(label_reduction, epsilon, name, **kwargs)
-        check_number("weight", weight, minimum=0)
+        if weight != "balanced":
+            check_number("weight", weight, minimum=0)
+        check_number("label_smoothing", label_smoothing, minimum=0, maximum=0.5)
         self.weight = weight
+        self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
+        # One label has no negatives beside its positive: then any weight would do.
+        balanced = 1.0 / max(y_pred.shape[-1] - 1, 1)
+        weight = balanced if self.weight == "balanced" else self.weight
         present, _ = split_labels(y_true, y_pred.dtype)
-        return self.weighted_crossentropy(present, self.weight * (1.0 - present), y_pred)
+        absent = weight * (1.0 - present)
+        if self.label_smoothing:
+            present, absent = _smoothed(present, absent, self.label_smoothing)
+        return self.weighted_crossentropy(present, absent, y_pred)
 
     def get_config(self):
         config = super().get_config()
-        config.update({"weight": self.weight})
+        config.update({"weight": self.weight, "label_smoothing": self.label_smoothing})
         return config
 
 

@@ -1,4 +1,7 @@
-"""The label domain: +1 observed present, 0 unknown, -1 observed absent."""
+"""The label domain: +1 observed present, 0 unknown, -1 observed absent.
+
+`EntropyMaximization` also takes a soft pseudo-label q as `-q`, between unknown and absent.
+"""
 
 from keras import ops
 

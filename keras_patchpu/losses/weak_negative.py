@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
+from keras_patchpu.losses.label_loss import take_inputs
 from keras_patchpu.validation import check_number
 
 # Observed labels compared at a time. Few images have more observed labels: one pass, as a rule.
@@ -146,14 +147,8 @@ class WeakNegative(keras.losses.Loss):
         self.stop_gradient = stop_gradient
 
     def call(self, y_true, y_pred):
-        if not isinstance(y_pred, dict) or not set(self.inputs) <= set(y_pred):
-            received = sorted(y_pred) if isinstance(y_pred, dict) else type(y_pred).__name__
-            raise ValueError(
-                f"WeakNegative expects `y_pred` to be a dict with {list(self.inputs)}. "
-                f"Received: {received}. `PatchClassifier` hands them over in `fit`."
-            )
-        logits = y_pred["logits"]
-        weights = weak_negatives(y_true, y_pred["image_embeddings"], self.theta, self.stop_gradient)
+        logits, embeddings = take_inputs(self, y_pred)
+        weights = weak_negatives(y_true, embeddings, self.theta, self.stop_gradient)
         present, _ = split_labels(y_true, logits.dtype)
         weights = ops.cast(weights, logits.dtype)
         losses = present * ops.softplus(-logits) + weights * ops.softplus(logits)

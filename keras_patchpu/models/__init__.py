@@ -1,7 +1,7 @@
 """Models."""
 
-from keras_patchpu.models.load_efficientnet_weights import load_efficientnet_weights
 from keras_patchpu.models.label_classifier import LabelClassifier
+from keras_patchpu.models.load_efficientnet_weights import load_efficientnet_weights
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
 
