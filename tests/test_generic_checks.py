@@ -11,7 +11,13 @@ from generic_checks import Case
 from keras_patchpu import layers, losses, models, optimizers
 
 # Exported classes that are no Keras objects with a config.
-WITHOUT_CONFIG = {"Evaluation", "ObservedEvaluation"}
+WITHOUT_CONFIG = {
+    "AttentionHeat",
+    "Evaluation",
+    "ObservedEvaluation",
+    "ScoreMapHeat",
+    "WeakNegativeQuality",
+}
 
 NAN = float("nan")
 NOT_POSITIVE_INTEGERS = [0, -1, 1.5, "2", True]

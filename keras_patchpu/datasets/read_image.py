@@ -93,6 +93,22 @@ def fit_image(image, size, fit="stretch"):
     return _fitted(Image.fromarray(image), size, fit)
 
 
+def original_size(source):
+    """Size of an image as it is shown, from the head of its file; no pixels are decoded.
+
+    Args:
+        source: Path of a file, or its bytes, which `read_image` can read.
+
+    Returns:
+        `(height, width)` in pixels.
+    """
+    from PIL import ExifTags, Image
+
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return image.size if lies else image.size[::-1]
+
+
 def placed(original_size, size, fit="stretch"):
     """Where an image of `original_size` lies in the `size` that it is read at.
 

@@ -4,21 +4,24 @@ import json
 
 import numpy as np
 
-from keras_patchpu.datasets import Digits
-from keras_patchpu.metrics import (
-    attention_heatmap,
-    label_metrics,
-    localization,
-    observed_metrics,
+from keras_patchpu.experiments.places import (
+    box_labels_of,
+    explain_validation,
+    has_boxes,
+    heat_of,
+    measure_places,
+    seen_boxes,
 )
+from keras_patchpu.metrics import heat_pixels, label_metrics, observed_metrics
+from keras_patchpu.metrics.heat_maps import boxes_of_label
 from keras_patchpu.visualize import draw_attention, draw_curves
+from keras_patchpu.visualize_results import draw_localization_extremes
 
 _NUM_PICTURES = 12
-_BATCH = 250
 
 
 def write_report(folder, config, model, data, rows):
-    """Writes `report.json`, `report.md`, `curves.png` and `attention.png`.
+    """Writes `report.json`, `report.md`, `curves.png`, `attention.png` and `located.png`.
 
     The model is scored as it is after the last epoch, as in the paper. The best epoch
     is named too, but it was chosen on the very images that it is scored on.
@@ -26,22 +29,25 @@ def write_report(folder, config, model, data, rows):
     Args:
         folder: `RunFolder` to write into.
         config: `TrainConfig` of the run.
-        model: The trained `PatchClassifier`.
+        model: The trained model; of one without attention, the heat of a label is where its
+            score maps are above 0.
         data: `RunData`.
         rows: One dict for each epoch, as in `metrics.csv`.
 
     Returns:
         The content of `report.json`: `"val_mAP"`, `"best_epoch"`, `"metrics"` (see
         `label_metrics`), `"observed"` (see `observed_metrics`), `"localization"` (see
-        `localization`), `"settings"`. Without full annotation mAP and metrics are `None`, with
-        it what is observed only; localization is of the digit scenes alone.
+        `measure_places`), `"settings"`. Without full annotation mAP and metrics are `None`, with
+        it what is observed only; localization and `located.png` need boxes, as digits, VOC and
+        COCO have them.
     """
     validation, names = data.validation, data.validation.label_names
     monitor = "val_mAP" if data.fully_annotated else "val_reciprocal_rank"
-    # Only the digit scenes have one box a label.
-    has_boxes = isinstance(validation, Digits)
-    if has_boxes:
-        scores, attention = _explain_all(model, validation.images)
+    places = boxes = None
+    if has_boxes(validation):
+        boxes = seen_boxes(config, data)
+        explained = explain_validation(config, model, data)
+        scores = explained.scores
     else:
         scores = model.predict(data.validation_images(config), verbose=0)
     metrics = observed = None
@@ -49,12 +55,10 @@ def write_report(folder, config, model, data, rows):
         metrics = label_metrics(validation.labels, scores, names)
     else:
         observed = observed_metrics(validation.labels, scores)
-    places = None
-    if has_boxes:
-        image_size = validation.images.shape[1:3]
-        places = localization(
-            attention, model.patch_boxes, validation.labels, validation.boxes, image_size
-        )
+    if boxes is not None:
+        places = measure_places(model, data, explained, boxes)
+        picture = _located_picture(config, model, data, explained, boxes, places.pop("pairs"))
+        picture.savefig(folder / "located.png", dpi=100)
     best = max(rows, key=lambda row: row[monitor])
     report = {
         "val_mAP": metrics and metrics["mAP"],
@@ -69,58 +73,46 @@ def write_report(folder, config, model, data, rows):
     }
     history = {name: [row[name] for row in rows] for name in ("loss", monitor)}
     draw_curves(history, score_columns=(monitor,)).savefig(folder / "curves.png", dpi=100)
-    _attention_picture(config, model, data, scores).savefig(folder / "attention.png", dpi=100)
+    picture = _attention_picture(config, model, data, scores, boxes)
+    picture.savefig(folder / "attention.png", dpi=100)
     folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
     folder.write_text("report.md", _page(config, report))
     return report
 
 
-def _explain_all(model, images):
-    """Probabilities `(N, L)` and attention `(N, L, P)` of all images, batch by batch."""
-    batches = [
-        model.explain(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)
-    ]
-    return tuple(
-        np.concatenate([batch[name] for batch in batches])
-        for name in ("probabilities", "attention")
-    )
-
-
-def _attention_picture(config, model, data, scores):
+def _attention_picture(config, model, data, scores, boxes):
     """The first validation images, once for each label known present, as in Fig. 3."""
     validation = data.validation
     rows, columns = np.nonzero(validation.labels > 0)
     rows, columns = rows[:_NUM_PICTURES], columns[:_NUM_PICTURES]
     images = {row: data.validation_image(row, config) for row in rows}
-    attention = model.explain(np.stack(list(images.values())))["attention"]
+    outputs = model.explain(np.stack(list(images.values())))
+    heat = heat_of(model, outputs, model.image_size)
     places = {row: place for place, row in enumerate(images)}
-    heatmaps = attention_heatmap(
-        attention[[places[row] for row in rows], columns],
-        model.patch_boxes,
-        model.image_size,
-        fill="same",
-    )
+    heatmaps = heat_pixels(heat, [places[row] for row in rows], columns, model.image_size)
+    # A label without any heat is drawn as the plain image.
+    heatmaps = [heatmap if heatmap.any() else np.ones_like(heatmap) for heatmap in heatmaps]
     titles = [
         f"{validation.label_names[column]}: {scores[row, column]:.2f}"
         for row, column in zip(rows, columns)
     ]
-    return draw_attention(
-        [images[row] for row in rows],
-        heatmaps,
-        titles,
-        boxes=None
-        if validation.boxes is None
-        else [_boxes_of(validation, row, column) for row, column in zip(rows, columns)],
-        lowest=1.0,
+    outlines = None
+    if boxes is not None:
+        box_labels = box_labels_of(validation)
+        outlines = [boxes_of_label(boxes, box_labels, *pair) for pair in zip(rows, columns)]
+    return draw_attention([images[row] for row in rows], heatmaps, titles, outlines, lowest=1.0)
+
+
+def _located_picture(config, model, data, explained, boxes, pairs):
+    """The labels whose heat lies best and worst on their objects."""
+    return draw_localization_extremes(
+        lambda row: data.validation_image(row, config),
+        heat_of(model, explained.why, model.image_size, explained.index),
+        pairs,
+        boxes,
+        box_labels_of(data.validation),
+        data.validation.label_names,
     )
-
-
-def _boxes_of(validation, row, column):
-    """Boxes `(K, 4)` of one label in one image."""
-    boxes = np.asarray(validation.boxes[row])
-    if isinstance(validation, Digits):
-        return boxes[column]
-    return boxes[np.asarray(validation.box_labels[row]) == column]
 
 
 def _page(config, report):
@@ -146,15 +138,31 @@ def _page(config, report):
     lines += _observed_lines(report["observed"]) if metrics is None else _metrics_lines(metrics)
     lines += ["", "## Where the attention of a known label lies", ""]
     if places is not None:
-        lines += [
-            f"- its peak is in the label's box: {places['peak_in_box']:.1%} of the labels",
-            f"- share of it inside the box: {places['attention_in_box']:.1%} "
-            f"(even attention: {places['box_area']:.1%})",
-            "",
-        ]
+        lines += _places_lines(places)
     lines += ["![attention of known labels, with their probabilities](attention.png)"]
     lines += ["", "## Training", "", "![loss and validation mAP by epoch](curves.png)", ""]
     return "\n".join(lines)
+
+
+def _places_lines(places):
+    """Pointing game, shares and box AP, and the best and worst located."""
+    lines = [
+        f"- its peak is in a box of the label: {places['peak_in_box']:.1%} of the labels",
+        f"- share of it inside the boxes: {places['attention_in_box']:.1%} "
+        f"(even attention: {places['box_area']:.1%})",
+    ]
+    lines += [
+        f"- average precision of the boxes of areas of at least half of the peak, intersection "
+        f"over union at least {iou}: mean {value:.3f}"
+        for iou, value in places["box_ap"].items()
+    ]
+    if places["labels_without_box"]:
+        lines.append(
+            f"- {places['labels_without_box']} present labels have no box and are left out"
+        )
+    if places["labels_without_heat"]:
+        lines.append(f"- {places['labels_without_heat']} labels have no heat anywhere")
+    return [*lines, "", "![best and worst located labels](located.png)", ""]
 
 
 def _observed_lines(observed):

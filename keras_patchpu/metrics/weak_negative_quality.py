@@ -1,0 +1,86 @@
+"""How right the weak negatives are, at the end of every epoch."""
+
+import csv
+import os
+import pathlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_patchpu.losses import weak_negatives
+from keras_patchpu.metrics.negatives_quality import negatives_quality
+from keras_patchpu.validation import check_number, check_positive_integer
+
+
+class WeakNegativeQuality(keras.callbacks.Callback):
+    """Adds the quality of the weak negatives of a sample of images to the logs of every epoch.
+
+    `"wn_precision"`, `"wn_recall"` and `"wn_auc"` of `negatives_quality`, NaN where one is not
+    defined; whatever the loss is that the model trains with. Needs `model.explain`. Put it
+    before callbacks that read its values.
+
+    Args:
+        images: `(N, H, W, 3)`, a fixed sample of training images.
+        observed: `(N, L)` labels that the model trains on, in {+1, 0, -1}.
+        labels: `(N, L)` true annotation of these images; values above 0 count as present.
+        theta: As of `weak_negatives`, 0 to 1. Defaults to `0.0`.
+        batch_size: Images that are explained at a time. Defaults to `32`.
+        path: CSV file to write, one line an epoch, with all of `negatives_quality`; lines of
+            epochs before the first are kept, so that a run that goes on adds to its own.
+            Defaults to `None`: none.
+
+    After each epoch `quality` holds what `negatives_quality` gave.
+
+    Raises:
+        ValueError: Numbers of images or labels differ, or an argument is out of range.
+    """
+
+    def __init__(self, images, observed, labels, theta=0.0, batch_size=32, path=None):
+        super().__init__()
+        check_number("theta", theta, minimum=0, maximum=1)
+        check_positive_integer("batch_size", batch_size)
+        observed, labels = np.asarray(observed), np.asarray(labels)
+        if observed.shape != labels.shape or len(images) != len(labels):
+            raise ValueError(
+                "Expected `observed` and `labels` (N, L) of N `images`. Received: shapes "
+                f"{observed.shape}, {labels.shape}, {len(images)} images"
+            )
+        self.images, self.observed, self.labels = images, observed, labels
+        self.theta = theta
+        self.batch_size = batch_size
+        self.path = None if path is None else pathlib.Path(path)
+        self.quality = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.quality = negatives_quality(self._weights(), self.labels, self.observed)
+        if logs is not None:
+            for name in ("precision", "recall", "auc"):
+                value = self.quality[name]
+                logs[f"wn_{name}"] = float("nan") if value is None else value
+        if self.path is not None:
+            self._write(epoch + 1)
+
+    def _weights(self):
+        """Weak negatives of all images, batch by batch."""
+        weights = []
+        for start in range(0, len(self.images), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            embeddings = self.model.explain(self.images[batch])["image_embeddings"]
+            found = weak_negatives(
+                ops.convert_to_tensor(self.observed[batch]), embeddings, self.theta, True
+            )
+            weights.append(ops.convert_to_numpy(found))
+        return np.concatenate(weights)
+
+    def _write(self, epoch):
+        rows = []
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["epoch", *self.quality])
+            writer.writeheader()
+            writer.writerows([*rows, {"epoch": epoch, **self.quality}])
+        os.replace(temporary, self.path)
