@@ -21,7 +21,10 @@ COMMANDS = {
         "choose from which probability on a label is predicted",
     ),
     "predict": ("keras_patchpu.predict_command:predict", "tag images, and show where the tags are"),
+    "table1": ("keras_patchpu.table1_command:table1", "run the paper's Table 1, or another grid"),
 }
+# Commands that only start others, and so never import Keras themselves.
+_WITHOUT_KERAS = ("table1",)
 
 
 def main(arguments=None):
@@ -45,7 +48,8 @@ def main(arguments=None):
         help_asked = not {"-h", "--help"}.isdisjoint(rest)
         if own_process and not help_asked:
             _use_huge_pages()
-        with _package_without_keras() if help_asked else contextlib.nullcontext():
+        light = help_asked or wanted in _WITHOUT_KERAS
+        with _package_without_keras() if light else contextlib.nullcontext():
             return _function(wanted)(rest)
     if wanted in ("-h", "--help"):
         print(_usage())

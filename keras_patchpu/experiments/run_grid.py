@@ -1,0 +1,268 @@
+"""Runs a grid: each run in a process of its own, several at a time. Imports no framework."""
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.util
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import yaml
+
+from keras_patchpu.experiments.ledger import (
+    differences,
+    finished_report,
+    read_environment,
+    saved_settings,
+    write_ledger,
+)
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_TO_END = 10
+_LAST_LINES = 8
+
+
+def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", start=None):
+    """Runs what is not done yet of a grid, and keeps `ledger.csv` and `table.md` up to date.
+
+    What is done is not run again, what was begun goes on after its last epoch. A run that
+    fails does not stop the others. SIGINT, SIGTERM and SIGHUP stop all; the same call goes on.
+
+    In `output` are the run folders, NAME-seedSEED; `logs/` with each run's settings and what
+    it printed; `ledger.csv`, `table.md` and `curves.csv`, written after every run.
+
+    Args:
+        grid: `Grid`.
+        output: Folder; made if missing.
+        rows, seeds: What to run of the grid, see `Grid.runs`. Default to `None`: all.
+        jobs: Runs at a time. With more than one each gets its share of the cores, on
+            TensorFlow and PyTorch. Defaults to `1`.
+        backend: Keras backend of the runs. Defaults to `"tensorflow"`.
+        start: Function from command, environment, log and lock file to a process, as
+            `start_process`. Defaults to `None`: that one.
+
+    Returns:
+        List of strings, what to tell about each run that failed; empty if none did.
+
+    Raises:
+        ValueError: There is no such row, a folder holds a run with other settings or of
+            another backend, or somebody works in `output` already. Nothing is started then.
+        SystemExit: Code 128 + the signal's number, once all processes have ended.
+    """
+    runs = grid.runs(rows, seeds)
+    output = pathlib.Path(output)
+    start = start or start_process
+    (output / "logs").mkdir(parents=True, exist_ok=True)
+    with _locked(output) as lock, _signals() as received:
+        done = _check(runs, output, backend)
+        write_ledger(grid, output)
+        queue = [run for run in runs if run not in done]
+        progress = _Progress(runs, done, jobs)
+        running, failures = [], []
+        try:
+            while (queue or running) and not received:
+                while queue and len(running) < jobs:
+                    run, began = queue.pop(0), time.monotonic()
+                    process = start(*_prepare(run, output, jobs, backend), lock)
+                    running.append((run, process, began))
+                ended = [job for job in running if job[1].poll() is not None]
+                for job in ended:
+                    running.remove(job)
+                    run, process, began = job
+                    report = finished_report(output / run.folder_name)
+                    if process.poll() == 0 and report is not None:
+                        write_ledger(grid, output)
+                        progress.finished(run, report, time.monotonic() - began)
+                    else:
+                        failures.append(_failure(run, output, process.poll()))
+                        progress.failed(run)
+                if not ended:
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            _stop([process for _, process, _ in running])
+    if received:
+        print("stopped; the same command goes on", flush=True)
+        raise SystemExit(128 + received[0])
+    return failures
+
+
+def start_process(command, environment, log, lock):
+    """Starts one run.
+
+    Args:
+        command: List of strings.
+        environment: Dict of strings.
+        log: Path of the file that gets what the run prints, behind what is there.
+        lock: Descriptor of the grid's lock. The run holds it, too: should this process be
+            killed, no second grid meets the run that it left.
+
+    Returns:
+        `subprocess.Popen`.
+    """
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"$ {' '.join(command)}\n")
+        file.flush()
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock],
+            start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others
+        )
+
+
+def child_environment(jobs, backend):
+    """Environment of a run: the backend, its share of the cores, and this very package."""
+    program = importlib.util.find_spec("patchpu").origin
+    path = [os.path.dirname(os.path.abspath(program)), os.environ.get("PYTHONPATH")]
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
+    if jobs > 1:
+        threads = max(1, num_cores() // jobs)
+        for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+            environment.setdefault(name, str(threads))
+    return environment
+
+
+def num_cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _check(runs, output, backend):
+    """The runs that are done; an error names those that cannot be gone on with."""
+    done, refused = [], []
+    for run in runs:
+        folder = output / run.folder_name
+        saved = saved_settings(folder)
+        if saved is None:
+            continue
+        report = finished_report(folder)
+        wrong = differences(run.config, saved if report is None else report["settings"])
+        was = read_environment(folder)["backend"]
+        if was != backend:
+            wrong.append(f"backend: {was!r} in the folder, {backend!r} now")
+        if wrong:
+            refused.append(f"{folder} ({'; '.join(wrong)})")
+        elif report is not None:
+            done.append(run)
+    if refused:
+        raise ValueError(
+            f"There are runs with other settings: {', '.join(refused)}. Take another folder for "
+            "this grid, or delete these"
+        )
+    return done
+
+
+def _prepare(run, output, jobs, backend):
+    """Command, environment and log of a run; writes its settings."""
+    folder = output / run.folder_name
+    settings = output / "logs" / f"{run.folder_name}.yaml"
+    values = dataclasses.asdict(run.config)
+    del values["output"], values["resume"]
+    settings.write_text(yaml.safe_dump(values, sort_keys=False))
+    command = [sys.executable, "-m", "patchpu", "train"]
+    command += ["--config", str(settings), "--output", str(folder)]
+    if saved_settings(folder) is not None:
+        command.append("--resume")
+    log = output / "logs" / f"{run.folder_name}.log"
+    return command, child_environment(jobs, backend), log
+
+
+def _failure(run, output, code):
+    log = output / "logs" / f"{run.folder_name}.log"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [line for line in text.splitlines() if line.strip()][-_LAST_LINES:]
+    why = f"ended with code {code}" if code else "ended before its last epoch"
+    return "\n".join([f"{run.name} seed {run.seed} {why}; {log} ends with", *lines])
+
+
+@contextlib.contextmanager
+def _locked(output):
+    """Holds OUT/.lock and gives its descriptor."""
+    with open(output / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"Another process works in {output}: a grid, or a run that a killed one left"
+            ) from error
+        yield file.fileno()
+
+
+@contextlib.contextmanager
+def _signals():
+    """While it lasts, signals to end are collected in the list that it gives."""
+    received = []
+    previous = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            previous[number] = signal.signal(number, lambda got, _: received.append(got))
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _stop(processes):
+    """Ends processes; a run leaves whole files whenever it is ended."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(timeout=_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class _Progress:
+    """One printed line for each run that ends."""
+
+    def __init__(self, runs, done, jobs):
+        self.total = len(runs)
+        self.count = len(done)
+        self.jobs = jobs
+        self.waiting = [run.name for run in runs if run not in done]
+        self.minutes = {}  # by row, of this call
+        self.began = time.monotonic()
+        print(f"{self.total} runs, {self.count} of them done already", flush=True)
+
+    def finished(self, run, report, seconds):
+        self.minutes.setdefault(run.name, []).append(seconds / 60)
+        score = report["val_mAP"]
+        result = "no val mAP" if score is None else f"val mAP {score:.3f}"
+        self._line(run, f"{seconds / 60:.1f} min, {result}")
+
+    def failed(self, run):
+        self._line(run, "FAILED")
+
+    def _line(self, run, text):
+        self.count += 1
+        self.waiting.remove(run.name)
+        elapsed = (time.monotonic() - self.began) / 60
+        left = ""
+        if self.waiting and self.minutes:
+            # A row not run yet is taken to last as long as the mean of the others.
+            mean = {name: statistics.mean(values) for name, values in self.minutes.items()}
+            other = statistics.mean(mean.values())
+            minutes = sum(mean.get(name, other) for name in self.waiting) / self.jobs
+            left = f", about {_hours(minutes)} left"
+        head = f"[{self.count}/{self.total}] {run.name} seed {run.seed}"
+        print(f"{head}: {text}; {_hours(elapsed)} elapsed{left}", flush=True)
+
+
+def _hours(minutes):
+    """`1:05`, hours and minutes."""
+    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}"
