@@ -10,8 +10,9 @@ def draw_negatives_quality(rows):
     """Draws how right the weak negatives are, epoch by epoch.
 
     Left precision, recall and AUC, and, as a wide grey line, the share of the unobserved labels
-    that is truly absent: the precision of weights that know nothing. Right, if the rows have them, the
-    mean weights of labels that are truly absent (high is right) and present (low is right).
+    that is truly absent: the precision of weights that know nothing. Right, if the rows have
+    them, the mean weights of labels that are truly absent (high is right) and present (low is
+    right).
 
     Args:
         rows: One dict for each epoch, with `"epoch"` and the numbers of

@@ -31,10 +31,11 @@ class TrainConfig:
         augment: Crop training images at random; flip and colour them too, but not digits.
         max_pixels: Larger images are refused.
         model: `patch` the paper's network, `resnet` the ResNet-50 it is compared with.
-        loss: The paper's Table 1: `wn` weak negatives (the paper's), `bce` full labels, `an` assume
-            negative, `epr` expected positive regularization, `role` online label estimation, `en_cl`
-            and `en_scl` expected negatives with (spatial) consistency; further: `en` without,
-            `iu` one known negative an image, `iun` all true negatives known (an oracle).
+        loss: The paper's Table 1: `wn` weak negatives (the paper's), `bce` full labels, `an`
+            assume negative, `epr` expected positive regularization, `role` online label
+            estimation, `en_cl` and `en_scl` expected negatives with (spatial) consistency;
+            further: `en` without, `iu` one known negative an image, `iun` all true negatives
+            known (an oracle).
         loss_arguments: Further arguments of the loss's class, by name.
         epochs: Passes over the training images.
         batch_size: Images a step.

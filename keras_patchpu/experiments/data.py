@@ -191,8 +191,8 @@ def _load_own_images(config):
     counting = config.loss in ("epr", "role", "en", "en_cl", "en_scl")
     if counting and config.expected_positives is None:
         raise ValueError(
-            f"--loss {config.loss} needs --expected-positives, the mean number of labels an image: with some "
-            "labels unknown it cannot be counted."
+            f"--loss {config.loss} needs --expected-positives, the mean number of labels an "
+            "image: with some labels unknown it cannot be counted."
         )
     if not (train.labels > 0).any():
         raise ValueError(

@@ -201,8 +201,8 @@ def make_loss(config, expected_positives, num_images, num_labels):
     unknown = set(given) - set(inspect.signature(loss).parameters)
     if unknown:
         raise ValueError(
-            f"Expected loss_arguments of {loss.__name__}: {list(inspect.signature(loss).parameters)}. "
-            f"Received: {sorted(unknown)}"
+            f"Expected loss_arguments of {loss.__name__}: "
+            f"{list(inspect.signature(loss).parameters)}. Received: {sorted(unknown)}"
         )
     return loss(**{**arguments, **given})
 

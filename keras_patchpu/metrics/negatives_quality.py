@@ -17,10 +17,11 @@ def negatives_quality(weights, labels_true, observed):
 
     Returns:
         Dict of `"precision"`; `"recall"`; `"mean_weight_absent"` (the recall once more) and
-        `"mean_weight_present"`, of labels truly so; `"auc"`, the area under the ROC curve of weights that rank absent
-        labels above present ones (scikit-learn's; equal weights count half); `"absent_share"`,
-        the share truly absent, which is the precision of even weights. `None` where it is not
-        defined: precision of weights of 0 only, the rest where no label is absent, or present.
+        `"mean_weight_present"`, of labels truly so; `"auc"`, the area under the ROC curve of
+        weights that rank absent labels above present ones (scikit-learn's; equal weights count
+        half); `"absent_share"`, the share truly absent, which is the precision of even weights.
+        `None` where it is not defined: precision of weights of 0 only, the rest where no label
+        is absent, or present.
 
     Raises:
         ValueError: Shapes differ, a weight is not from 0 to 1, or no label is unobserved.
