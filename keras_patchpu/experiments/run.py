@@ -216,7 +216,8 @@ def make_optimizer(config, steps_per_epoch):
     exempt = {}
     if config.loss == "role":
         multipliers["label_logits$"] = config.estimator_rate
-        exempt = {"no_weight_decay": ["label_logits$"], "no_layer_adaptation": ()}
+        # Nor does the trust ratio suit them: it would grow with the number of images.
+        exempt = {"no_weight_decay": ["label_logits$"]}
     return Lamb(
         make_schedule(config, steps_per_epoch),
         weight_decay=config.weight_decay,
