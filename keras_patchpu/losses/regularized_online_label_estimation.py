@@ -30,7 +30,9 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
     The estimates are one row of weights for each training image, in `loss.estimator`. A
     `LabelClassifier` trains them with its own weights. Their rate should be 10 times the
     network's: `Lamb(..., learning_rate_multipliers={"label_logits$": 10.0})`. Memory: 26 MB for
-    82,081 images and 80 labels, 79 MB with the optimizer's moments.
+    82,081 images and 80 labels, 79 MB with the optimizer's moments. Their gradient is dense, as in
+    Cole et al.'s code: in a step without an image its row has a gradient of zeros, so that with
+    Adam or LAMB its moments decay, and it goes on moving by them.
 
     Args:
         num_images: Number of training images, N.

@@ -1,5 +1,7 @@
 """ROLE: against Cole et al.'s code, and the estimates' way under Adam by hand."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -121,16 +123,16 @@ def test_the_estimates_under_adam_go_the_way_computed_by_hand():
     batches = [[0, 1], [3, 2], [1], [2, 0], [3, 1]]  # image 4 is in none
     after = [values.copy()]
     for step, batch in enumerate(batches, start=1):
-        batch = np.array(batch)
+        labels, batch = LABELS[batch], np.array(batch)
         predicted = random.uniform(0.05, 0.95, (len(batch), 3)).astype("float32")
         y_pred = {"probabilities": predicted, "image_index": batch}
-        expected = role_by_hand(LABELS[batch], predicted, values[batch], 1.5)
-        assert numpy(loss(LABELS[batch], y_pred)) == pytest.approx(expected, rel=1e-5)
-        slopes = weight_gradients(loss.estimator, lambda: loss(LABELS[batch], y_pred))
+        expected = role_by_hand(labels, predicted, values[batch], 1.5)
+        assert numpy(loss(labels, y_pred)) == pytest.approx(expected, rel=1e-5)
+        slopes = weight_gradients(loss.estimator, functools.partial(loss, labels, y_pred))
         optimizer.apply([ops.convert_to_tensor(slope) for slope in slopes], [variable])
 
         slope = np.zeros_like(values)
-        slope[batch] = slope_by_hand(LABELS[batch], predicted, values[batch], 1.5)
+        slope[batch] = slope_by_hand(labels, predicted, values[batch], 1.5)
         adam_by_hand(values, moments, slope, step, 0.05)
         # float32 knows 1 - beta_2^t to four or five digits only; a step is 0.05.
         np.testing.assert_allclose(numpy(variable.value), values, rtol=0, atol=1e-4)
