@@ -186,11 +186,11 @@ def _places_lines(places):
         f"- share of it inside the boxes: {places['attention_in_box']:.1%} "
         f"(even attention: {places['box_area']:.1%})",
     ]
-    lines += [
-        f"- average precision of boxes around what is at least half of the peak, mean of the "
-        f"labels, with an overlap (intersection over union) of at least {iou}: {value:.3f}"
-        for iou, value in places["box_ap"].items()
-    ]
+    found = [f"{value:.3f} at {iou}" for iou, value in places["box_ap"].items()]
+    lines.append(
+        "- average precision of boxes around what is at least half of the peak, mean of the "
+        f"labels, by the least intersection over union: {', '.join(found)}"
+    )
     if places["labels_without_box"]:
         lines.append(
             f"- {places['labels_without_box']} present labels have no box and are left out"

@@ -20,9 +20,9 @@ class RunFolder:
     """The folder of one run.
 
     `config.yaml` and `environment.json` are written before the first step;
-    `metrics.csv` (one line an epoch), `last.keras` and `best.keras` after each epoch, of loss
-    `wn` also `negatives.csv`; `report.md`, `report.json` and pictures at the end. Each file is written whole: to
-    a temporary name first, then renamed.
+    `metrics.csv` (one line an epoch), `last.keras` and `best.keras` after each epoch, with
+    loss `wn` also `negatives.csv`; `report.md`, `report.json` and pictures at the end. Each
+    file is written whole: to a temporary name first, then renamed.
     """
 
     def __init__(self, path):
