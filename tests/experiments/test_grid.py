@@ -52,7 +52,12 @@ def write_run(folder, config, val_mAP, peak=None, **changes):
         "epochs": config.epochs,
         "minutes": 1.5,
         "parameters": 215842,
-        "localization": peak and {"peak_in_box": peak, "attention_in_box": 0.25},
+        "localization": peak
+        and {
+            "peak_in_box": peak,
+            "attention_in_box": 0.25,
+            "box_ap": {"0.3": 0.375, "0.5": 0.125},
+        },
         "settings": config.settings(),
         **changes,
     }
@@ -232,7 +237,8 @@ def test_ledger_of_finished_runs(tmp_path):
         "best_epoch": "1",
         "peak_in_box": "0.5",
         "attention_in_box": "0.25",
-        "box_ap": "",
+        "box_ap_30": "0.375",
+        "box_ap_50": "0.125",
         "minutes": "1.5",
         "parameters": "215842",
         "commit": "4a25ee9",
@@ -272,10 +278,10 @@ def test_weak_negatives_quality_goes_into_the_curves(tmp_path):
 def test_table_by_hand():
     # 60, 70, 80 %: mean 70, deviations -10, 0, 10, so (100 + 100) / (3 - 1) = 10 ** 2.
     runs = [
-        {"name": "patch-wn", "seed": seed, "val_mAP": value, "best_val_mAP": 0.8, "box_ap": None}
+        {"name": "patch-wn", "seed": seed, "val_mAP": value, "best_val_mAP": 0.8, "box_ap_50": None}
         for seed, value in enumerate((0.6, 0.7, 0.8))
     ]
-    runs += [{"name": "other", "seed": 4, "val_mAP": "0.1234", "best_val_mAP": "", "box_ap": ""}]
+    runs += [{"name": "other", "seed": 4, "val_mAP": "0.1234", "best_val_mAP": "", "box_ap_50": ""}]
     assert table(runs).splitlines() == [
         "| row | seeds | val mAP, last epoch | best epoch, chosen on the scored set | paper VOC | "
         "paper COCO |",
