@@ -4,6 +4,7 @@ Imports no framework.
 """
 
 import csv
+import dataclasses
 import importlib.resources
 import io
 import json
@@ -45,6 +46,7 @@ _SCORES = {
 }
 _PAPER = {"paper_voc": "paper VOC", "paper_coco": "paper COCO"}
 _CURVES = ("val_mAP", "loss")
+_LEDGER, _TABLE, _CURVES_FILE = "ledger.csv", "table.md", "curves.csv"
 
 
 def saved_settings(folder):
@@ -53,12 +55,15 @@ def saved_settings(folder):
     return yaml.safe_load(path.read_text()) if path.exists() else None
 
 
-def differences(config, saved):
+def differences(config, saved, place="folder"):
     """How saved settings differ from those of a `TrainConfig`: list of strings."""
+    # Settings that a run of an earlier version did not have had the value of their default.
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    saved = {**defaults, **saved}
     return [
-        f"{name}: {saved.get(name)!r} in the folder, {value!r} now"
+        f"{name}: {saved[name]!r} in the {place}, {value!r} now"
         for name, value in config.settings().items()
-        if saved.get(name) != value
+        if saved[name] != value
     ]
 
 
@@ -148,24 +153,96 @@ def finished_runs(grid, output):
     return found
 
 
+def read_ledger(output):
+    """The lines of `ledger.csv` in a folder, as far as there is one.
+
+    Args:
+        output: Folder of a grid's runs.
+
+    Returns:
+        List of dicts of strings, but `seed` is an integer and `uncommitted_changes` a boolean.
+
+    Raises:
+        ValueError: It is no ledger, or has two lines for one run.
+    """
+    path = pathlib.Path(output, _LEDGER)
+    lines = _read_csv(path)
+    seen = set()
+    for number, line in enumerate(lines, start=2):
+        try:
+            line["seed"] = int(line["seed"])
+            line["uncommitted_changes"] = line["uncommitted_changes"] == "True"
+            whole = line["name"] and line["backend"] and None not in line
+            whole = whole and isinstance(json.loads(line["settings"]), dict)
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise ValueError(f"{path}: row {number} is none of a ledger. Received: {line}")
+        if (line["name"], line["seed"]) in seen:
+            raise ValueError(
+                f"{path}: row {number} is a second one of {line['name']} seed {line['seed']}"
+            )
+        seen.add((line["name"], line["seed"]))
+    return lines
+
+
+def line_differences(run, line):
+    """How a line of a ledger differs in its settings from a `GridRun`: list of strings."""
+    return differences(run.config, json.loads(line["settings"]), "ledger")
+
+
 def write_ledger(grid, output):
     """Writes `ledger.csv`, `table.md` and `curves.csv` of what is done, each file whole.
+
+    What the ledger said before stays: lines of runs whose folder is gone, also of rows that the
+    grid does not have or has with other settings. These last stand behind the others and are not
+    in the table, which says so.
 
     Args:
         grid: `Grid`.
         output: Folder of its runs.
 
     Returns:
-        The lines of the ledger: list of dicts.
+        The lines of the table's runs: list of dicts.
+
+    Raises:
+        ValueError: The ledger has a line with other settings than the finished run of this name
+            and seed, or is none. Nothing is written then.
     """
-    runs = finished_runs(grid, output)
-    rows = [read_run(run.name, folder) for run, folder in runs]
-    _replace(output, "ledger.csv", _csv(COLUMNS, rows))
-    _replace(output, "table.md", table(rows) + notes(grid, rows))
-    curves = [row for run, folder in runs for row in _curves(run, folder)]
-    extra = dict.fromkeys(key for row in curves for key in row if key.startswith("wn_"))
-    _replace(output, "curves.csv", _csv(("name", "seed", "epoch", *_CURVES, *extra), curves))
-    return rows
+    found = {(run.name, run.seed): (run, folder) for run, folder in finished_runs(grid, output)}
+    old = {(line["name"], line["seed"]): line for line in read_ledger(output)}
+    for key, (run, folder) in found.items():
+        if key in old and line_differences(run, old[key]):
+            wrong = "; ".join(line_differences(run, old[key]))
+            raise ValueError(
+                f"{pathlib.Path(output, _LEDGER)} and {folder} have other settings ({wrong}). "
+                "Take another folder for this grid, or delete the line"
+            )
+    new = {key: read_run(run.name, folder) for key, (run, folder) in found.items()}
+    rows = {**old, **new}
+    aside = {key: why for key in old if key not in new and (why := _why_aside(grid, old[key]))}
+    places = {name: place for place, name in enumerate(grid.rows)}
+    inside = sorted({*rows} - {*aside}, key=lambda key: (places[key[0]], key[1]))
+    lines = [rows[key] for key in inside]
+
+    curves = {key: list(_curves(*pair)) for key, pair in found.items()}
+    for row in _read_csv(pathlib.Path(output, _CURVES_FILE)):
+        key = row.get("name"), int(row.get("seed") or -1)
+        if key in old and key not in new:
+            curves.setdefault(key, []).append(row)
+    order = [*inside, *aside]
+    _replace(output, _LEDGER, _csv(COLUMNS, [rows[key] for key in order]))
+    _replace(output, _TABLE, table(lines) + notes(grid, lines, aside))
+    curves = [row for key in order for row in curves.get(key, [])]
+    _replace(output, _CURVES_FILE, _csv(("name", "seed", "epoch", *_CURVES), curves))
+    return lines
+
+
+def _why_aside(grid, line):
+    """Why a line of an earlier ledger is not of this grid; an empty string if it is."""
+    if line["name"] not in grid.rows:
+        return "no row of the grid"
+    return "; ".join(line_differences(grid.run(line["name"], line["seed"]), line))
 
 
 def table(rows):
@@ -196,8 +273,17 @@ def table(rows):
     return "\n".join(lines) + "\n"
 
 
-def notes(grid, rows):
-    """What a reader of the table has to know: what is missing, and what differs between runs."""
+def notes(grid, rows, aside=None):
+    """What a reader of the table has to know: what is missing, and what differs between runs.
+
+    Args:
+        grid: `Grid`.
+        rows: Lines of the ledger that are in the table.
+        aside: Dict from name and seed of those that are not to the reason. Defaults to `None`.
+
+    Returns:
+        Markdown.
+    """
     done = {(row["name"], row["seed"]) for row in rows}
     missing = [
         f"{name} seed {seed}"
@@ -210,9 +296,12 @@ def notes(grid, rows):
     if changed:
         lines.append(f"Run with uncommitted changes: {', '.join(changed)}.")
     for column in ("commit", "backend", "machine", "keras"):
-        values = sorted({str(row[column]) for row in rows})
+        # No value is None in a run's folder, and an empty cell in a ledger.
+        values = sorted({str(row.get(column) or "unknown") for row in rows})
         if len(values) > 1:
             lines.append(f"The runs differ in {column}: {'; '.join(values)}.")
+    for (name, seed), why in (aside or {}).items():
+        lines.append(f"In the ledger but not in this table: {name} seed {seed} ({why}).")
     return "".join(f"\n{line}\n" for line in lines)
 
 
@@ -245,11 +334,21 @@ def _curves(run, folder):
 
 
 def _csv(columns, rows):
+    """Text of a CSV file; what rows have beyond the columns stands in columns behind them."""
+    columns = dict.fromkeys([*columns, *(key for row in rows for key in row)])
     file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
+
+
+def _read_csv(path):
+    """Rows of a CSV file as dicts of strings; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _replace(folder, name, text):

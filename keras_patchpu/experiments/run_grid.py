@@ -17,7 +17,9 @@ import yaml
 from keras_patchpu.experiments.ledger import (
     differences,
     finished_report,
+    line_differences,
     read_environment,
+    read_ledger,
     saved_settings,
     write_ledger,
 )
@@ -30,8 +32,10 @@ _LAST_LINES = 8
 def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", start=None):
     """Runs what is not done yet of a grid, and keeps `ledger.csv` and `table.md` up to date.
 
-    What is done is not run again, what was begun goes on after its last epoch. A run that
-    fails does not stop the others. SIGINT, SIGTERM and SIGHUP stop all; the same call goes on.
+    What is done is not run again, and a line in `ledger.csv` with the run's settings and backend
+    is enough for that: the run's folder may be gone. What was begun goes on after its last epoch.
+    A run that fails does not stop the others. SIGINT, SIGTERM and SIGHUP stop all; the same call
+    goes on.
 
     In `output` are the run folders, NAME-seedSEED; `logs/` with each run's settings and what
     it printed; `ledger.csv`, `table.md` and `curves.csv`, written after every run.
@@ -50,8 +54,9 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
         List of strings, what to tell about each run that failed; empty if none did.
 
     Raises:
-        ValueError: There is no such row, a folder holds a run with other settings or of
-            another backend, or somebody works in `output` already. Nothing is started then.
+        ValueError: There is no such row, a folder or a line of the ledger is of a run with other
+            settings or another backend, or somebody works in `output` already. Nothing is started
+            then.
         SystemExit: Code 128 + the signal's number, once all processes have ended.
     """
     runs = grid.runs(rows, seeds)
@@ -141,25 +146,30 @@ def num_cores():
 
 def _check(runs, output, backend):
     """The runs that are done; an error names those that cannot be gone on with."""
+    ledger = {(line["name"], line["seed"]): line for line in read_ledger(output)}
     done, refused = [], []
     for run in runs:
         folder = output / run.folder_name
-        saved = saved_settings(folder)
-        if saved is None:
-            continue
-        report = finished_report(folder)
-        wrong = differences(run.config, saved if report is None else report["settings"])
-        was = read_environment(folder)["backend"]
-        if was != backend:
-            wrong.append(f"backend: {was!r} in the folder, {backend!r} now")
+        saved, report = saved_settings(folder), finished_report(folder)
+        line = ledger.get((run.name, run.seed))
+        wrong = []
+        if saved is not None:
+            wrong += differences(run.config, saved if report is None else report["settings"])
+            was = read_environment(folder)["backend"]
+            if was != backend:
+                wrong.append(f"backend: {was!r} in the folder, {backend!r} now")
+        if line is not None:
+            wrong += line_differences(run, line)
+            if line["backend"] != backend:
+                wrong.append(f"backend: {line['backend']!r} in the ledger, {backend!r} now")
         if wrong:
             refused.append(f"{folder} ({'; '.join(wrong)})")
-        elif report is not None:
+        elif report is not None or line is not None:
             done.append(run)
     if refused:
         raise ValueError(
             f"There are runs with other settings: {', '.join(refused)}. Take another folder for "
-            "this grid, or delete these"
+            "this grid, or delete these, and their lines in ledger.csv"
         )
     return done
 

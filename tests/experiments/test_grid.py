@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,140 @@ def test_weak_negatives_quality_goes_into_the_curves(tmp_path):
     assert [row["wn_auc"] for row in rows] == ["0.625", "", "", ""]
 
 
+def ledger_of_two_runs(tmp_path):
+    """A grid, and a folder with the CSVs of two finished runs but without the runs."""
+    grid = grid_of(tmp_path)
+    output = tmp_path / "out"
+    for name, seed in (("patch-wn", 1), ("patch-an", 0)):
+        run = grid.run(name, seed)
+        write_run(output / run.folder_name, run.config, 0.5 + seed / 4)
+    path = output / "patch-wn-seed1" / "metrics.csv"
+    path.write_text("epoch,loss,wn_auc,val_mAP,seconds\n1,2.0,0.625,0.75,7\n")
+    write_ledger(grid, output)
+    for run in ("patch-wn-seed1", "patch-an-seed0"):
+        shutil.rmtree(output / run)
+    return grid, output
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_lines_stay_without_their_folders(tmp_path):
+    grid, output = ledger_of_two_runs(tmp_path)
+    before = files_of(output)
+    write_ledger(grid, output)
+    assert files_of(output) == before
+
+    # The next run's line goes to its place in the grid, its curves too.
+    write_run(output / "patch-wn-seed0", grid.run("patch-wn", 0).config, 0.25)
+    rows = write_ledger(grid, output)
+    assert [(row["name"], row["seed"]) for row in rows] == [
+        ("patch-wn", 0),
+        ("patch-wn", 1),
+        ("patch-an", 0),
+    ]
+    assert [row["val_mAP"] for row in rows_of(output / "ledger.csv")] == ["0.25", "0.75", "0.5"]
+    assert [list(row.values()) for row in rows_of(output / "curves.csv")] == [
+        ["patch-wn", "0", "1", "0.25", "1.5", ""],
+        ["patch-wn", "0", "2", "0.25", "0.5", ""],
+        ["patch-wn", "1", "1", "0.75", "2.0", "0.625"],
+        ["patch-an", "0", "1", "0.5", "1.5", ""],
+        ["patch-an", "0", "2", "0.5", "0.5", ""],
+        ["patch-an", "0", "3", "0.5", "-0.5", ""],
+    ]
+    text = (output / "table.md").read_text()
+    assert "| `patch-wn` | 0, 1 | 50.0 ± 35.4 |" in text  # (25, 75): 25 * sqrt(2)
+    assert "Not done yet: patch-an seed 1.\n" in text
+    assert "uncommitted" not in text and "differ" not in text
+
+
+def test_a_folder_wins_over_its_line(tmp_path):
+    grid, output = ledger_of_two_runs(tmp_path)
+    write_run(output / "patch-an-seed0", grid.run("patch-an", 0).config, 0.875)
+    write_ledger(grid, output)
+    assert [row["val_mAP"] for row in rows_of(output / "ledger.csv")] == ["0.75", "0.875"]
+    curves = rows_of(output / "curves.csv")
+    assert [row["val_mAP"] for row in curves if row["name"] == "patch-an"] == ["0.875"] * 3
+
+
+def test_lines_of_other_settings_stay_behind_the_others_and_out_of_the_table(tmp_path):
+    _, output = ledger_of_two_runs(tmp_path)
+    curves = (output / "curves.csv").read_bytes()
+    other = grid_of(tmp_path, TWO_ROWS.replace("xla: off", "batch_size: 4"))
+    assert write_ledger(other, output) == []
+    rows = rows_of(output / "ledger.csv")
+    assert [(row["name"], row["seed"]) for row in rows] == [("patch-wn", "1"), ("patch-an", "0")]
+    assert (output / "curves.csv").read_bytes() == curves
+    text = (output / "table.md").read_text()
+    assert (
+        "In the ledger but not in this table: patch-wn seed 1 "
+        "(batch_size: 16 in the ledger, 4 now).\n" in text
+    )
+    # A grid without these rows.
+    third = grid_of(tmp_path, "runs: [{name: fly}]")
+    write_run(output / "fly-seed2", third.run("fly", 2).config, 0.5)
+    assert [row["name"] for row in write_ledger(third, output)] == ["fly"]
+    rows = rows_of(output / "ledger.csv")
+    assert [row["name"] for row in rows] == ["fly", "patch-wn", "patch-an"]
+    text = (output / "table.md").read_text()
+    assert "In the ledger but not in this table: patch-an seed 0 (no row of the grid).\n" in text
+
+
+def test_a_line_and_a_folder_of_other_settings_are_refused(tmp_path):
+    _, output = ledger_of_two_runs(tmp_path)
+    before = files_of(output)
+    other = grid_of(tmp_path, TWO_ROWS.replace("xla: off", "batch_size: 4"))
+    write_run(output / "patch-an-seed0", other.run("patch-an", 0).config, 0.5)
+    with pytest.raises(ValueError, match="batch_size: 16 in the ledger, 4 now"):
+        write_ledger(other, output)
+    assert files_of(output) == before
+
+
+def test_columns_and_settings_of_another_version(tmp_path):
+    grid, output = ledger_of_two_runs(tmp_path)
+    rows = rows_of(output / "ledger.csv")
+    for row in rows:
+        row["was_measured_once"] = "7"
+        del row["box_ap"]
+        settings = json.loads(row["settings"])
+        del settings["augment"]  # has its default in the grid
+        row["settings"] = json.dumps(settings)
+    with (output / "ledger.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert len(write_ledger(grid, output)) == 2
+    rows = rows_of(output / "ledger.csv")
+    assert tuple(rows[0]) == (*COLUMNS, "was_measured_once")
+    assert [(row["was_measured_once"], row["box_ap"]) for row in rows] == [("7", ""), ("7", "")]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: "a,b\n1,2\n", "row 2 is none of a ledger"),
+        (
+            lambda text: text.replace("patch-an,digits,patch,an,0", "patch-an,digits"),
+            "row 3 is none",
+        ),
+        (
+            lambda text: text + text.splitlines()[1] + "\n",
+            "row 4 is a second one of patch-wn seed 1",
+        ),
+    ],
+)
+def test_what_is_no_ledger_is_refused(change, message, tmp_path):
+    grid, output = ledger_of_two_runs(tmp_path)
+    path = output / "ledger.csv"
+    path.write_text(change(path.read_text()))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=message) as error:
+        write_ledger(grid, output)
+    assert str(path) in str(error.value)
+    assert path.read_bytes() == before
+
+
 def test_table_by_hand():
     # 60, 70, 80 %: mean 70, deviations -10, 0, 10, so (100 + 100) / (3 - 1) = 10 ** 2.
     runs = [
@@ -441,6 +576,34 @@ def test_other_settings_are_refused_before_anything_is_started(tmp_path):
         (tmp_path / "out" / "patch-an-seed1" / "report.json").unlink()
         run_grid(grid, tmp_path / "out", start=runner)
     assert runner.started == []
+
+
+def test_what_the_ledger_has_is_done_without_its_folder(tmp_path, capsys):
+    grid, output = ledger_of_two_runs(tmp_path)
+    runner = Runner()
+    assert run_grid(grid, output, start=runner) == []
+    assert runner.started == [("patch-wn-seed0", False), ("patch-an-seed1", False)]
+    assert "4 runs, 2 of them done already" in capsys.readouterr().out
+    rows = rows_of(output / "ledger.csv")
+    assert [row["val_mAP"] for row in rows] == ["0.5", "0.75", "0.5", "0.6"]
+    assert "Not done" not in (output / "table.md").read_text()
+
+
+def test_a_line_of_other_settings_or_backend_is_refused_and_stays(tmp_path):
+    grid, output = ledger_of_two_runs(tmp_path)
+    other = grid_of(tmp_path, TWO_ROWS.replace("xla: off", "batch_size: 4"))
+    before = (output / "ledger.csv").read_bytes()
+    runner = Runner()
+    with pytest.raises(ValueError, match="patch-wn-seed1 .batch_size: 16 in the ledger, 4 now"):
+        run_grid(other, output, start=runner)
+    with pytest.raises(ValueError, match="backend: 'tensorflow' in the ledger, 'torch' now"):
+        run_grid(grid, output, backend="torch", start=runner)
+    assert runner.started == []
+    assert (output / "ledger.csv").read_bytes() == before
+    # A part of the other grid that the ledger does not speak of.
+    assert run_grid(other, output, rows=["patch-an"], seeds=[1], start=runner) == []
+    assert runner.started == [("patch-an-seed1", False)]
+    assert len(rows_of(output / "ledger.csv")) == 3
 
 
 def test_another_backend_is_refused(tmp_path):
