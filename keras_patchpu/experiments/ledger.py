@@ -188,7 +188,9 @@ def read_ledger(output):
 
 def line_differences(run, line):
     """How a line of a ledger differs in its settings from a `GridRun`: list of strings."""
-    return differences(run.config, json.loads(line["settings"]), "ledger")
+    # Where published data lie is another place on another machine.
+    saved = {**json.loads(line["settings"]), "data_dir": run.config.data_dir}
+    return differences(run.config, saved, "ledger")
 
 
 def write_ledger(grid, output):

@@ -7,13 +7,13 @@ import importlib.util
 import os
 import pathlib
 import signal
-import statistics
 import subprocess
 import sys
 import time
 
 import yaml
 
+from keras_patchpu.experiments.grid_progress import GridProgress
 from keras_patchpu.experiments.ledger import (
     differences,
     finished_report,
@@ -67,7 +67,7 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
         done = _check(runs, output, backend)
         write_ledger(grid, output)
         queue = [run for run in runs if run not in done]
-        progress = _Progress(runs, done, jobs)
+        progress = GridProgress(runs, done, jobs)
         running, failures = [], []
         try:
             while (queue or running) and not received:
@@ -82,13 +82,15 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
                     report = finished_report(output / run.folder_name)
                     if process.poll() == 0 and report is not None:
                         write_ledger(grid, output)
-                        progress.finished(run, report, time.monotonic() - began)
+                        progress.finished(run, report["val_mAP"], time.monotonic() - began)
                     else:
                         failures.append(_failure(run, output, process.poll()))
                         progress.failed(run)
+                progress.live([(run, output / run.folder_name) for run, _, _ in running])
                 if not ended:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
+            progress.live([])
             _stop([process for _, process, _ in running])
     if received:
         print("stopped; the same command goes on", flush=True)
@@ -235,44 +237,3 @@ def _stop(processes):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-class _Progress:
-    """One printed line for each run that ends."""
-
-    def __init__(self, runs, done, jobs):
-        self.total = len(runs)
-        self.count = len(done)
-        self.jobs = jobs
-        self.waiting = [run.name for run in runs if run not in done]
-        self.minutes = {}  # by row, of this call
-        self.began = time.monotonic()
-        print(f"{self.total} runs, {self.count} of them done already", flush=True)
-
-    def finished(self, run, report, seconds):
-        self.minutes.setdefault(run.name, []).append(seconds / 60)
-        score = report["val_mAP"]
-        result = "no val mAP" if score is None else f"val mAP {score:.3f}"
-        self._line(run, f"{seconds / 60:.1f} min, {result}")
-
-    def failed(self, run):
-        self._line(run, "FAILED")
-
-    def _line(self, run, text):
-        self.count += 1
-        self.waiting.remove(run.name)
-        elapsed = (time.monotonic() - self.began) / 60
-        left = ""
-        if self.waiting and self.minutes:
-            # A row not run yet is taken to last as long as the mean of the others.
-            mean = {name: statistics.mean(values) for name, values in self.minutes.items()}
-            other = statistics.mean(mean.values())
-            minutes = sum(mean.get(name, other) for name in self.waiting) / self.jobs
-            left = f", about {_hours(minutes)} left"
-        head = f"[{self.count}/{self.total}] {run.name} seed {run.seed}"
-        print(f"{head}: {text}; {_hours(elapsed)} elapsed{left}", flush=True)
-
-
-def _hours(minutes):
-    """`1:05`, hours and minutes."""
-    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}"
