@@ -79,7 +79,7 @@ def run(config, folder, data, verbose="auto"):
     validation = data.validation
     kind = Evaluation if data.fully_annotated else ObservedEvaluation
     evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
-    averages = _averages(config, folder, data, model.loss, epochs_done)
+    averages = _averages(config, folder, data, model, epochs_done)
     save_epoch = SaveEpoch(folder, epochs_done, monitor=evaluation.name)
     callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), averages, save_epoch]
     if epochs_done < config.epochs:
@@ -94,12 +94,13 @@ def run(config, folder, data, verbose="auto"):
     return write_report(folder, config, model, data, save_epoch.rows)
 
 
-def _averages(config, folder, data, loss, epochs_done):
+def _averages(config, folder, data, model, epochs_done):
     """The running averages that the loss wants, or None."""
-    wanted = {"expected_negatives", "average", "average_maps"} & set(getattr(loss, "inputs", ()))
+    wanted = {"expected_negatives", "average", "average_maps"}
+    wanted &= set(getattr(model.loss, "inputs", ()))
     if not wanted:
         return None
-    return PredictionAverages(
+    averages = PredictionAverages(
         data.training_images(config),
         data.observed,
         config.expected_positives or data.expected_positives,
@@ -109,6 +110,8 @@ def _averages(config, folder, data, loss, epochs_done):
         epochs_done=epochs_done,
         batch_size=128,
     )
+    averages.set_model(model)  # Keras takes a batch, and asks for targets, before it does so
+    return averages
 
 
 def _targets(loss, averages):
