@@ -33,7 +33,12 @@ def write_run(folder, config, val_mAP, peak=None, **changes):
         "epochs": config.epochs,
         "minutes": 1.5,
         "parameters": 215842,
-        "localization": peak and {"peak_in_box": peak, "attention_in_box": 0.25},
+        "localization": peak
+        and {
+            "peak_in_box": peak,
+            "attention_in_box": 0.25,
+            "box_ap": {"0.3": 0.375, "0.5": 0.125},
+        },
         "settings": config.settings(),
         **changes,
     }

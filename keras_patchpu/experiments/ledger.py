@@ -25,7 +25,8 @@ COLUMNS = (
     "best_epoch",
     "peak_in_box",
     "attention_in_box",
-    "box_ap",
+    "box_ap_30",
+    "box_ap_50",
     "minutes",
     "parameters",
     "commit",
@@ -42,7 +43,8 @@ _SCORES = {
     "best_val_mAP": "best epoch, chosen on the scored set",
     "peak_in_box": "attention's peak in the box",
     "attention_in_box": "attention inside the box",
-    "box_ap": "box AP",
+    "box_ap_30": "box AP, overlap 0.3",
+    "box_ap_50": "box AP, overlap 0.5",
 }
 _PAPER = {"paper_voc": "paper VOC", "paper_coco": "paper COCO"}
 _CURVES = ("val_mAP", "loss")
@@ -94,6 +96,7 @@ def read_run(name, folder):
     """
     report, environment = finished_report(folder), read_environment(folder)
     settings, places = report["settings"], report["localization"] or {}
+    box_ap = places.get("box_ap", {})
     return {
         "name": name,
         "dataset": settings["dataset"],
@@ -105,7 +108,8 @@ def read_run(name, folder):
         "best_epoch": report["best_epoch"]["epoch"],
         "peak_in_box": places.get("peak_in_box"),
         "attention_in_box": places.get("attention_in_box"),
-        "box_ap": places.get("box_ap"),
+        "box_ap_30": box_ap.get("0.3"),
+        "box_ap_50": box_ap.get("0.5"),
         "minutes": report["minutes"],
         "parameters": report["parameters"],
         "commit": environment["commit"],

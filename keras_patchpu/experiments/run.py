@@ -10,9 +10,12 @@ from keras_patchpu.datasets import PredictionAverages
 from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.report import write_report
 from keras_patchpu.experiments.run_folder import RunFolder, SaveEpoch
-from keras_patchpu.metrics import Evaluation, ObservedEvaluation
+from keras_patchpu.metrics import Evaluation, ObservedEvaluation, WeakNegativeQuality
 from keras_patchpu.models import PatchClassifier, ResNetClassifier
 from keras_patchpu.optimizers import Lamb
+
+# Training images whose weak negatives are judged after each epoch.
+_NUM_JUDGED = 500
 
 
 def prepare(config):
@@ -81,7 +84,8 @@ def run(config, folder, data, verbose="auto"):
     evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
     averages = _averages(config, folder, data, model, epochs_done)
     save_epoch = SaveEpoch(folder, epochs_done, monitor=evaluation.name)
-    callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), averages, save_epoch]
+    quality = _negatives_quality(config, folder, data, model.loss)
+    callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), averages, quality, save_epoch]
     if epochs_done < config.epochs:
         model.fit(
             data.training_batches(config, epochs_done, _targets(model.loss, averages)),
@@ -112,6 +116,25 @@ def _averages(config, folder, data, model, epochs_done):
     )
     averages.set_model(model)  # Keras takes a batch, and asks for targets, before it does so
     return averages
+
+
+def _negatives_quality(config, folder, data, loss):
+    """What judges the weak negatives of the first training images, or None.
+
+    None too where the truth is not known, or nothing is left to guess.
+    """
+    observed, labels = data.observed[:_NUM_JUDGED], data.true_training_labels
+    if config.loss != "wn" or labels is None or not (observed == 0).any():
+        return None
+    return WeakNegativeQuality(
+        data.first_training_images(config, len(observed)),
+        observed,
+        labels[: len(observed)],
+        # Below 0 a weight is no share of a negative: such weights count as 0.
+        theta=max(0.0, loss.theta),
+        batch_size=config.batch_size,
+        path=folder / "negatives.csv",
+    )
 
 
 def _targets(loss, averages):

@@ -42,7 +42,8 @@ def test_ledger_of_finished_runs(tmp_path):
         "best_epoch": "1",
         "peak_in_box": "0.5",
         "attention_in_box": "0.25",
-        "box_ap": "",
+        "box_ap_30": "0.375",
+        "box_ap_50": "0.125",
         "minutes": "1.5",
         "parameters": "215842",
         "commit": "4a25ee9",
@@ -155,7 +156,7 @@ def test_columns_and_settings_of_another_version(tmp_path):
     rows = rows_of(output / "ledger.csv")
     for row in rows:
         row["was_measured_once"] = "7"
-        del row["box_ap"]
+        del row["box_ap_30"]
         settings = json.loads(row["settings"])
         del settings["augment"]  # has its default in the grid
         row["settings"] = json.dumps(settings)
@@ -166,7 +167,7 @@ def test_columns_and_settings_of_another_version(tmp_path):
     assert len(write_ledger(grid, output)) == 2
     rows = rows_of(output / "ledger.csv")
     assert tuple(rows[0]) == (*COLUMNS, "was_measured_once")
-    assert [(row["was_measured_once"], row["box_ap"]) for row in rows] == [("7", ""), ("7", "")]
+    assert [(row["was_measured_once"], row["box_ap_30"]) for row in rows] == [("7", ""), ("7", "")]
 
 
 @pytest.mark.parametrize(
@@ -197,10 +198,10 @@ def test_what_is_no_ledger_is_refused(change, message, tmp_path):
 def test_table_by_hand():
     # 60, 70, 80 %: mean 70, deviations -10, 0, 10, so (100 + 100) / (3 - 1) = 10 ** 2.
     runs = [
-        {"name": "patch-wn", "seed": seed, "val_mAP": value, "best_val_mAP": 0.8, "box_ap": None}
+        {"name": "patch-wn", "seed": seed, "val_mAP": value, "best_val_mAP": 0.8, "box_ap_50": None}
         for seed, value in enumerate((0.6, 0.7, 0.8))
     ]
-    runs += [{"name": "other", "seed": 4, "val_mAP": "0.1234", "best_val_mAP": "", "box_ap": ""}]
+    runs += [{"name": "other", "seed": 4, "val_mAP": "0.1234", "best_val_mAP": "", "box_ap_50": ""}]
     assert table(runs).splitlines() == [
         "| row | seeds | val mAP, last epoch | best epoch, chosen on the scored set | paper VOC | "
         "paper COCO |",
