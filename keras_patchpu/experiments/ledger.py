@@ -38,7 +38,7 @@ COLUMNS = (
     "settings",
 )
 # Columns of the table in percent, with their heads; one that no run has is left out.
-_SCORES = {
+SCORES = {
     "val_mAP": "val mAP, last epoch",
     "best_val_mAP": "best epoch, chosen on the scored set",
     "peak_in_box": "attention's peak in the box",
@@ -190,6 +190,11 @@ def read_ledger(output):
     return lines
 
 
+def read_curves(output):
+    """The lines of `curves.csv` in a folder: list of dicts of strings."""
+    return _read_csv(pathlib.Path(output, _CURVES_FILE))
+
+
 def line_differences(run, line):
     """How a line of a ledger differs in its settings from a `GridRun`: list of strings."""
     # Where published data lie is another place on another machine.
@@ -232,7 +237,7 @@ def write_ledger(grid, output):
     lines = [rows[key] for key in inside]
 
     curves = {key: list(_curves(*pair)) for key, pair in found.items()}
-    for row in _read_csv(pathlib.Path(output, _CURVES_FILE)):
+    for row in read_curves(output):
         key = row.get("name"), int(row.get("seed") or -1)
         if key in old and key not in new:
             curves.setdefault(key, []).append(row)
@@ -263,17 +268,17 @@ def table(rows):
     names = list(dict.fromkeys(row["name"] for row in rows))
     scores = {
         column: head
-        for column, head in _SCORES.items()
+        for column, head in SCORES.items()
         if any(_number(row.get(column)) is not None for row in rows)
     }
-    paper = _paper_numbers()
+    paper = paper_numbers()
     heads = ["row", "seeds", *scores.values()]
     heads += _PAPER.values() if any(name in paper for name in names) else []
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in names:
         runs = [row for row in rows if row["name"] == name]
         cells = [f"`{name}`", ", ".join(str(row["seed"]) for row in runs)]
-        cells += [_mean_and_spread([row.get(column) for row in runs]) for column in scores]
+        cells += [_percent([row.get(column) for row in runs]) for column in scores]
         cells += [paper.get(name, {}).get(column, "") for column in _PAPER]
         lines.append(f"| {' | '.join(cells[: len(heads)])} |")
     return "\n".join(lines) + "\n"
@@ -311,21 +316,25 @@ def notes(grid, rows, aside=None):
     return "".join(f"\n{line}\n" for line in lines)
 
 
-def _mean_and_spread(values):
+def _percent(values):
     """`91.8 ± 1.0` in percent; nothing where a run does not have the number."""
     values = [_number(value) for value in values]
     if None in values:
         return ""
-    values = [100 * value for value in values]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
+    mean, spread = mean_and_spread([100 * value for value in values])
+    return f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
+
+
+def mean_and_spread(values):
+    """Mean and standard deviation (n - 1) of numbers; the latter is `None` for one number."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def _number(value):
     return None if value in (None, "") else float(value)
 
 
-def _paper_numbers():
+def paper_numbers():
     """Table 1 of the paper: dict from the row's name to its numbers, as strings."""
     text = importlib.resources.files(__package__).joinpath("table1_paper.csv").read_text()
     return {row["name"]: row for row in csv.DictReader(io.StringIO(text))}
