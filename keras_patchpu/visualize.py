@@ -54,7 +54,9 @@ def attention_overlay(image, heatmap, highest=None, lowest=0.0, opacity=_OPACITY
     return (1.0 - strength) * pixels + strength * np.array(_RED)
 
 
-def draw_attention(images, heatmaps, titles, boxes=None, columns=4, lowest=0.0):
+def draw_attention(
+    images, heatmaps, titles, boxes=None, columns=4, lowest=0.0, heat_name="attention"
+):
     """Draws where labels look: a grid of images, each under the attention of one label.
 
     Each panel has its own scale, so that the strongest attention of each is red; below
@@ -74,6 +76,7 @@ def draw_attention(images, heatmaps, titles, boxes=None, columns=4, lowest=0.0):
         columns: Panels in a row, at most. Defaults to `4`.
         lowest: Multiple of the mean up to which the image stays as it is; with `1.0` only
             attention above the mean is red. Defaults to `0.0`.
+        heat_name: What the colour bar calls the heat. Defaults to `"attention"`.
 
     Returns:
         `matplotlib.figure.Figure` with N + 1 axes, the last one the colour bar.
@@ -122,7 +125,7 @@ def draw_attention(images, heatmaps, titles, boxes=None, columns=4, lowest=0.0):
             _outline(axes, boxes[index], np.shape(image), f"boxes[{index}]")
     for axes in panels[count:]:
         axes.remove()
-    _attention_bar(figure, list(panels[:count]), lowest)
+    _attention_bar(figure, list(panels[:count]), lowest, heat_name)
     if boxes is not None:
         _box_legend(figure)
     return figure
@@ -482,7 +485,7 @@ def _outline(axes, boxes, image_shape, name):
             )
 
 
-def _attention_bar(figure, panels, lowest):
+def _attention_bar(figure, panels, lowest, heat_name="attention"):
     """The colour bar of `draw_attention`: the colours as they are on a white image."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -496,7 +499,7 @@ def _attention_bar(figure, panels, lowest):
     high = f"peak of\nthe image\n(at least\n{_LEAST_PEAK:g} x mean)"
     bar.set_ticks([0, 1], labels=[low, high], fontsize=8)
     bar.ax.yaxis.set_label_position("left")
-    bar.set_label("attention of the label", fontsize=8)
+    bar.set_label(f"{heat_name} of the label", fontsize=8)
 
 
 def _titled(axes, title, longest=30):

@@ -68,7 +68,14 @@ def draw_negatives_quality(rows):
 
 
 def draw_localization_extremes(
-    image_of, heat, pairs, boxes, box_labels=None, label_names=None, count=4
+    image_of,
+    heat,
+    pairs,
+    boxes,
+    box_labels=None,
+    label_names=None,
+    count=4,
+    heat_name="attention",
 ):
     """Draws the best and the worst located labels: image, heat and true boxes.
 
@@ -85,6 +92,7 @@ def draw_localization_extremes(
         label_names: L strings. Defaults to `None`: numbers.
         count: Labels above and below, at most; fewer if there are not twice as many. Defaults
             to `4`.
+        heat_name: As of `draw_attention`. Defaults to `"attention"`.
 
     Returns:
         `matplotlib.figure.Figure`, as of `draw_attention`.
@@ -112,7 +120,7 @@ def draw_localization_extremes(
         # A label without any heat is drawn as the plain image.
         heatmaps.append(heatmap if heatmap.max() > 0 else np.ones_like(heatmap))
         outlines.append(boxes_of_label(boxes, box_labels, row, column))
-    figure = draw_attention(images, heatmaps, titles, outlines, columns=columns, lowest=1.0)
+    figure = draw_attention(images, heatmaps, titles, outlines, columns, 1.0, heat_name)
     figure.axes[0].set_ylabel("best located", fontsize=10)
     if len(worst):
         figure.axes[columns].set_ylabel("worst located", fontsize=10)

@@ -114,9 +114,10 @@ class PredictionAverages(keras.callbacks.Callback):
         return self._shape
 
     def on_epoch_begin(self, epoch, logs=None):
-        for path in self.folder.glob("*-*.npy"):
-            if path not in self._paths(epoch):
-                path.unlink()
+        for name in ("averages", "heat_maps"):
+            for path in self.folder.glob(f"{name}-*.npy"):
+                if path not in self._paths(epoch):
+                    path.unlink()
 
     def on_epoch_end(self, epoch, logs=None):
         self.update(self.model, epoch + 1)

@@ -38,6 +38,13 @@ class RunData:
         """Whether of every validation image every label is known."""
         return not isinstance(self.validation, ImageFiles) or self.validation.fully_annotated
 
+    @property
+    def true_training_labels(self):
+        """`(N, L)`, above 0 where present, or `None` if not every label is known."""
+        if isinstance(self.train, ImageFiles) and not self.train.fully_annotated:
+            return None
+        return self.train.labels
+
     def training_batches(self, config, epoch, targets=None):
         """Shuffled batches for `fit`; the order depends on the seed and the epoch only.
 
@@ -71,6 +78,12 @@ class RunData:
         if isinstance(self.train, ImageFiles):
             return self._file_batches(self.train, config)
         return self.train.images
+
+    def first_training_images(self, config, count):
+        """The same of the first images only, not kept in memory if they are files."""
+        if isinstance(self.train, ImageFiles):
+            return self._file_batches(self.train.take(range(count)), config, cache_bytes=0)
+        return self.train.images[:count]
 
     def validation_images(self, config):
         """What `predict` takes, in the order of the validation labels."""
@@ -183,8 +196,8 @@ def _load_own_images(config):
         train, validation = split_by_seed(train, config.validation_share, config.seed)
     if config.loss in ("bce", "bce_ls") and not train.fully_annotated:
         raise ValueError(
-            f"--loss {config.loss} needs every label of every image known; of these images some are "
-            "unknown. Use wn, an or epr, or list what is absent in a column `absent`."
+            f"--loss {config.loss} needs every label of every image known; of these images some "
+            "are unknown. Use wn, an or epr, or list what is absent in a column `absent`."
         )
     if config.loss == "iun":
         raise ValueError("--loss iun needs every true label, as the published data sets have it.")

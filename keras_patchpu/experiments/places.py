@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from keras_patchpu.datasets import Digits
@@ -13,9 +14,12 @@ from keras_patchpu.metrics import (
     localization,
     score_map_heat,
 )
+from keras_patchpu.models import PatchClassifier
 
-_BATCH = 250  # of images in memory
-# Labels with a smaller probability give no boxes, and their heat is not kept.
+# Images in memory are explained some at a time: 250 scenes of digits, 10 images of 640 pixels.
+_LARGEST_BATCH = 250
+_PIXELS_AT_ONCE = 2**22
+# Labels with a smaller probability give no boxes; their heat is kept where they are present.
 _MIN_SCORE = 0.05
 _IOUS = (0.3, 0.5)
 # Side of a resized score map on which it is measured: at 640 pixels 30 times as fast.
@@ -28,7 +32,8 @@ class Explained:
 
     Attributes:
         scores: `(N, L)` probabilities.
-        why: Dict of `"attention"` `(M, P)`, or of `"score_maps"` `(M, h, w)`.
+        why: Dict of `"attention"` `(M, P)`, or of `"score_maps"` `(M, h, w)`: of these labels
+            image by image.
         index: int `(N, L)`: which row of these is an image's and a label's; -1 for a label
             that is not present and has a probability of less than 0.05.
     """
@@ -41,23 +46,25 @@ class Explained:
 def explain_validation(config, model, data):
     """`Explained` of all validation images, batch by batch."""
     labels, images = data.validation.labels, data.validation_images(config)
-    scores, why, start = [], {}, 0
+    reason = _reason_of(model)
+    scores, why, start = [], [], 0
     for batch in _batches(images):
-        outputs = model.explain(batch)
+        outputs = model.explain(batch, ("probabilities", reason))
+        values = outputs[reason]
+        if reason == "score_maps":
+            values = np.moveaxis(values, -1, 1)  # image and label first
+        kept = _kept(labels[start : start + len(batch)], outputs["probabilities"])
         scores.append(outputs["probabilities"])
-        present = labels[start : start + len(batch)] > 0
-        kept = present | (outputs["probabilities"] >= _MIN_SCORE)
-        for name, values in _reasons(outputs).items():
-            why.setdefault(name, []).append(values[kept])
+        why.append(values[kept])
         start += len(batch)
     scores = np.concatenate(scores)
-    kept = (labels > 0) | (scores >= _MIN_SCORE)
+    kept = _kept(labels, scores)
     index = np.where(kept, kept.ravel().cumsum().reshape(kept.shape) - 1, -1)
-    return Explained(scores, {name: np.concatenate(parts) for name, parts in why.items()}, index)
+    return Explained(scores, {reason: np.concatenate(why)}, index)
 
 
 def heat_of(model, outputs, image_size, index=None):
-    """Heat maps of labels: of attention, or of a model without, of the places' scores.
+    """Heat maps of labels: of attention, or of a `ResNetClassifier` its Grad-CAM.
 
     Args:
         model: The model that was explained.
@@ -65,9 +72,13 @@ def heat_of(model, outputs, image_size, index=None):
         image_size: `(height, width)` that score maps are resized to.
         index: As of `AttentionHeat`. Defaults to `None`.
     """
-    if "attention" in outputs:
+    if _reason_of(model) == "attention":
         return AttentionHeat(outputs["attention"], model.patch_boxes, model.image_size, index)
-    return ScoreMapHeat(score_map_heat(outputs["score_maps"]), image_size, index)
+    maps, bias = outputs["score_maps"], keras.ops.convert_to_numpy(model.scores.bias)
+    if index is not None:
+        # One map a row: each with the bias of its label.
+        bias = np.broadcast_to(bias, index.shape)[index >= 0][:, None, None]
+    return ScoreMapHeat(score_map_heat(maps, bias), image_size, index)
 
 
 def seen_boxes(config, data):
@@ -122,15 +133,19 @@ def measure_places(model, data, explained, boxes):
 def _batches(images):
     """Batches of an array, or of `FileBatches`."""
     if isinstance(images, np.ndarray):
-        for start in range(0, len(images), _BATCH):
-            yield images[start : start + _BATCH]
+        size = min(_LARGEST_BATCH, max(1, _PIXELS_AT_ONCE // (images.shape[1] * images.shape[2])))
+        for start in range(0, len(images), size):
+            yield images[start : start + size]
     else:
         for index in range(len(images)):
             yield images[index][0]
 
 
-def _reasons(outputs):
-    """What is kept of the outputs of a model, image and label first."""
-    if "attention" in outputs:
-        return {"attention": outputs["attention"]}
-    return {"score_maps": np.moveaxis(outputs["score_maps"], -1, 1)}
+def _reason_of(model):
+    """Name of what tells where the labels of a model are."""
+    return "attention" if isinstance(model, PatchClassifier) else "score_maps"
+
+
+def _kept(labels, scores):
+    """The labels of images of which it is kept why."""
+    return (labels > 0) | (scores >= _MIN_SCORE)

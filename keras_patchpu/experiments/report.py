@@ -1,5 +1,6 @@
 """What a finished run tells: numbers as JSON, a page to read, pictures."""
 
+import csv
 import json
 
 import numpy as np
@@ -15,13 +16,16 @@ from keras_patchpu.experiments.places import (
 from keras_patchpu.metrics import heat_pixels, label_metrics, observed_metrics
 from keras_patchpu.metrics.heat_maps import boxes_of_label
 from keras_patchpu.visualize import draw_attention, draw_curves
-from keras_patchpu.visualize_results import draw_localization_extremes
+from keras_patchpu.visualize_results import draw_localization_extremes, draw_negatives_quality
 
 _NUM_PICTURES = 12
 
 
 def write_report(folder, config, model, data, rows):
-    """Writes `report.json`, `report.md`, `curves.png`, `attention.png` and `located.png`.
+    """Writes `report.json`, `report.md` and the pictures that it shows.
+
+    `curves.png` and `attention.png`; `located.png` where the validation images have boxes, as
+    those of digits, VOC and COCO; `negatives.png` where the run has judged its weak negatives.
 
     The model is scored as it is after the last epoch, as in the paper. The best epoch
     is named too, but it was chosen on the very images that it is scored on.
@@ -29,17 +33,17 @@ def write_report(folder, config, model, data, rows):
     Args:
         folder: `RunFolder` to write into.
         config: `TrainConfig` of the run.
-        model: The trained model; of one without attention, the heat of a label is where its
-            score maps are above 0.
+        model: The trained model; of one without attention, the heat of a label is its
+            Grad-CAM.
         data: `RunData`.
         rows: One dict for each epoch, as in `metrics.csv`.
 
     Returns:
         The content of `report.json`: `"val_mAP"`, `"best_epoch"`, `"metrics"` (see
         `label_metrics`), `"observed"` (see `observed_metrics`), `"localization"` (see
-        `measure_places`), `"settings"`. Without full annotation mAP and metrics are `None`, with
-        it what is observed only; localization and `located.png` need boxes, as digits, VOC and
-        COCO have them.
+        `measure_places`), `"weak_negatives"` (the last line of `negatives.csv`), `"settings"`.
+        What cannot be told is `None`: mAP and metrics without full annotation, what is observed
+        with it, localization without boxes.
     """
     validation, names = data.validation, data.validation.label_names
     monitor = "val_mAP" if data.fully_annotated else "val_reciprocal_rank"
@@ -59,6 +63,7 @@ def write_report(folder, config, model, data, rows):
         places = measure_places(model, data, explained, boxes)
         picture = _located_picture(config, model, data, explained, boxes, places.pop("pairs"))
         picture.savefig(folder / "located.png", dpi=100)
+    negatives = _read_negatives(folder)
     best = max(rows, key=lambda row: row[monitor])
     report = {
         "val_mAP": metrics and metrics["mAP"],
@@ -69,15 +74,30 @@ def write_report(folder, config, model, data, rows):
         "metrics": metrics,
         "observed": observed,
         "localization": places,
+        "weak_negatives": negatives[-1] if negatives else None,
         "settings": config.settings(),
     }
     history = {name: [row[name] for row in rows] for name in ("loss", monitor)}
     draw_curves(history, score_columns=(monitor,)).savefig(folder / "curves.png", dpi=100)
+    if negatives:
+        draw_negatives_quality(negatives).savefig(folder / "negatives.png", dpi=100)
     picture = _attention_picture(config, model, data, scores, boxes)
     picture.savefig(folder / "attention.png", dpi=100)
     folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
     folder.write_text("report.md", _page(config, report))
     return report
+
+
+def _read_negatives(folder):
+    """Lines of `negatives.csv` as numbers, `None` where one is not defined; none without it."""
+    if not (folder / "negatives.csv").exists():
+        return []
+    with (folder / "negatives.csv").open(newline="") as file:
+        rows = [
+            {name: float(value) if value else None for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
 
 def _attention_picture(config, model, data, scores, boxes):
@@ -100,7 +120,14 @@ def _attention_picture(config, model, data, scores, boxes):
     if boxes is not None:
         box_labels = box_labels_of(validation)
         outlines = [boxes_of_label(boxes, box_labels, *pair) for pair in zip(rows, columns)]
-    return draw_attention([images[row] for row in rows], heatmaps, titles, outlines, lowest=1.0)
+    return draw_attention(
+        [images[row] for row in rows],
+        heatmaps,
+        titles,
+        outlines,
+        lowest=1.0,
+        heat_name=_heat_name(config),
+    )
 
 
 def _located_picture(config, model, data, explained, boxes, pairs):
@@ -112,7 +139,12 @@ def _located_picture(config, model, data, explained, boxes, pairs):
         boxes,
         box_labels_of(data.validation),
         data.validation.label_names,
+        heat_name=_heat_name(config),
     )
+
+
+def _heat_name(config):
+    return "attention" if config.model == "patch" else "Grad-CAM"
 
 
 def _page(config, report):
@@ -136,10 +168,13 @@ def _page(config, report):
         "",
     ]
     lines += _observed_lines(report["observed"]) if metrics is None else _metrics_lines(metrics)
-    lines += ["", "## Where the attention of a known label lies", ""]
+    heat = _heat_name(config)
+    lines += ["", f"## Where the {heat} of a known label lies", ""]
     if places is not None:
         lines += _places_lines(places)
-    lines += ["![attention of known labels, with their probabilities](attention.png)"]
+    lines += [f"![{heat} of known labels, with their probabilities](attention.png)"]
+    if report["weak_negatives"] is not None:
+        lines += _negatives_lines(report["weak_negatives"])
     lines += ["", "## Training", "", "![loss and validation mAP by epoch](curves.png)", ""]
     return "\n".join(lines)
 
@@ -151,11 +186,11 @@ def _places_lines(places):
         f"- share of it inside the boxes: {places['attention_in_box']:.1%} "
         f"(even attention: {places['box_area']:.1%})",
     ]
-    lines += [
-        f"- average precision of the boxes of areas of at least half of the peak, intersection "
-        f"over union at least {iou}: mean {value:.3f}"
-        for iou, value in places["box_ap"].items()
-    ]
+    found = [f"{value:.3f} at {iou}" for iou, value in places["box_ap"].items()]
+    lines.append(
+        "- average precision of boxes around what is at least half of the peak, mean of the "
+        f"labels, by the least intersection over union: {', '.join(found)}"
+    )
     if places["labels_without_box"]:
         lines.append(
             f"- {places['labels_without_box']} present labels have no box and are left out"
@@ -163,6 +198,24 @@ def _places_lines(places):
     if places["labels_without_heat"]:
         lines.append(f"- {places['labels_without_heat']} labels have no heat anywhere")
     return [*lines, "", "![best and worst located labels](located.png)", ""]
+
+
+def _negatives_lines(quality):
+    """How right the weak negatives were after the last epoch."""
+    names = {"precision": "precision", "recall": "recall", "auc": "AUC"}
+    values = [
+        f"{head} {'not defined' if quality[name] is None else format(quality[name], '.3f')}"
+        for name, head in names.items()
+    ]
+    return [
+        "",
+        "## Weak negatives of the first training images, after the last epoch",
+        "",
+        f"{', '.join(values)}; {quality['absent_share']:.1%} of the labels that were not observed "
+        "are truly absent, which is the precision of even weights.",
+        "",
+        "![quality of the weak negatives by epoch](negatives.png)",
+    ]
 
 
 def _observed_lines(observed):

@@ -10,9 +10,12 @@ from keras_patchpu.datasets import PredictionAverages, PseudoLabels
 from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.report import write_report
 from keras_patchpu.experiments.run_folder import RunFolder, SaveEpoch
-from keras_patchpu.metrics import Evaluation, ObservedEvaluation
+from keras_patchpu.metrics import Evaluation, ObservedEvaluation, WeakNegativeQuality
 from keras_patchpu.models import PatchClassifier, ResNetClassifier
 from keras_patchpu.optimizers import Lamb
+
+# Training images whose weak negatives are judged after each epoch.
+_NUM_JUDGED = 500
 
 
 def prepare(config):
@@ -79,9 +82,10 @@ def run(config, folder, data, verbose="auto"):
     validation = data.validation
     kind = Evaluation if data.fully_annotated else ObservedEvaluation
     evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
-    memory = _memory(config, folder, data, model.loss, epochs_done)
+    memory = _memory(config, folder, data, model, epochs_done)
     save_epoch = SaveEpoch(folder, epochs_done, monitor=evaluation.name)
-    callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), memory, save_epoch]
+    quality = _negatives_quality(config, folder, data, model.loss)
+    callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), memory, quality, save_epoch]
     if epochs_done < config.epochs:
         model.fit(
             data.training_batches(config, epochs_done, _targets(model.loss, memory)),
@@ -94,7 +98,7 @@ def run(config, folder, data, verbose="auto"):
     return write_report(folder, config, model, data, save_epoch.rows)
 
 
-def _memory(config, folder, data, loss, epochs_done):
+def _memory(config, folder, data, model, epochs_done):
     """Callback that keeps what the loss wants to know of earlier epochs, or None."""
     if config.loss == "em_apl":
         return PseudoLabels(
@@ -107,10 +111,11 @@ def _memory(config, folder, data, loss, epochs_done):
             epochs_done=epochs_done,
             batch_size=128,
         )
-    wanted = {"expected_negatives", "average", "average_maps"} & set(getattr(loss, "inputs", ()))
+    wanted = {"expected_negatives", "average", "average_maps"}
+    wanted &= set(getattr(model.loss, "inputs", ()))
     if not wanted:
         return None
-    return PredictionAverages(
+    averages = PredictionAverages(
         data.training_images(config),
         data.observed,
         config.expected_positives or data.expected_positives,
@@ -119,6 +124,27 @@ def _memory(config, folder, data, loss, epochs_done):
         folder=folder.path,
         epochs_done=epochs_done,
         batch_size=128,
+    )
+    averages.set_model(model)  # Keras takes a batch, and asks for targets, before it does so
+    return averages
+
+
+def _negatives_quality(config, folder, data, loss):
+    """What judges the weak negatives of the first training images, or None.
+
+    None too where the truth is not known, or nothing is left to guess.
+    """
+    observed, labels = data.observed[:_NUM_JUDGED], data.true_training_labels
+    if config.loss != "wn" or labels is None or not (observed == 0).any():
+        return None
+    return WeakNegativeQuality(
+        data.first_training_images(config, len(observed)),
+        observed,
+        labels[: len(observed)],
+        # Below 0 a weight is no share of a negative: such weights count as 0.
+        theta=max(0.0, loss.theta),
+        batch_size=config.batch_size,
+        path=folder / "negatives.csv",
     )
 
 
@@ -236,7 +262,8 @@ def make_optimizer(config, steps_per_epoch):
     exempt = {}
     if config.loss == "role":
         multipliers["label_logits$"] = config.estimator_rate
-        exempt = {"no_weight_decay": ["label_logits$"], "no_layer_adaptation": ()}
+        # Nor does the trust ratio suit them: it would grow with the number of images.
+        exempt = {"no_weight_decay": ["label_logits$"]}
     return Lamb(
         make_schedule(config, steps_per_epoch),
         weight_decay=config.weight_decay,

@@ -20,9 +20,9 @@ class RunFolder:
     """The folder of one run.
 
     `config.yaml` and `environment.json` are written before the first step;
-    `metrics.csv` (one line an epoch), `last.keras` and `best.keras` after each epoch;
-    `report.md`, `report.json` and pictures at the end. Each file is written whole: to
-    a temporary name first, then renamed.
+    `metrics.csv` (one line an epoch), `last.keras` and `best.keras` after each epoch, with
+    loss `wn` also `negatives.csv`; `report.md`, `report.json` and pictures at the end. Each
+    file is written whole: to a temporary name first, then renamed.
     """
 
     def __init__(self, path):
@@ -98,13 +98,17 @@ class RunFolder:
             return []
         with path.open(newline="") as file:
             return [
-                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+                # A value that an epoch does not have is an empty cell.
+                {key: float(value or "nan") for key, value in row.items()}
+                for row in csv.DictReader(file)
             ]
 
     def write_metrics(self, rows):
         temporary = self / ".metrics.csv.tmp"
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            # A run that goes on may know more of its later epochs than of the first.
+            names = dict.fromkeys(name for row in rows for name in row)
+            writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
         os.replace(temporary, self / "metrics.csv")

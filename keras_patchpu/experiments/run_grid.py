@@ -7,17 +7,19 @@ import importlib.util
 import os
 import pathlib
 import signal
-import statistics
 import subprocess
 import sys
 import time
 
 import yaml
 
+from keras_patchpu.experiments.grid_progress import GridProgress
 from keras_patchpu.experiments.ledger import (
     differences,
     finished_report,
+    line_differences,
     read_environment,
+    read_ledger,
     saved_settings,
     write_ledger,
 )
@@ -30,8 +32,10 @@ _LAST_LINES = 8
 def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", start=None):
     """Runs what is not done yet of a grid, and keeps `ledger.csv` and `table.md` up to date.
 
-    What is done is not run again, what was begun goes on after its last epoch. A run that
-    fails does not stop the others. SIGINT, SIGTERM and SIGHUP stop all; the same call goes on.
+    What is done is not run again, and a line in `ledger.csv` with the run's settings and backend
+    is enough for that: the run's folder may be gone. What was begun goes on after its last epoch.
+    A run that fails does not stop the others. SIGINT, SIGTERM and SIGHUP stop all; the same call
+    goes on.
 
     In `output` are the run folders, NAME-seedSEED; `logs/` with each run's settings and what
     it printed; `ledger.csv`, `table.md` and `curves.csv`, written after every run.
@@ -50,8 +54,9 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
         List of strings, what to tell about each run that failed; empty if none did.
 
     Raises:
-        ValueError: There is no such row, a folder holds a run with other settings or of
-            another backend, or somebody works in `output` already. Nothing is started then.
+        ValueError: There is no such row, a folder or a line of the ledger is of a run with other
+            settings or another backend, or somebody works in `output` already. Nothing is started
+            then.
         SystemExit: Code 128 + the signal's number, once all processes have ended.
     """
     runs = grid.runs(rows, seeds)
@@ -62,7 +67,7 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
         done = _check(runs, output, backend)
         write_ledger(grid, output)
         queue = [run for run in runs if run not in done]
-        progress = _Progress(runs, done, jobs)
+        progress = GridProgress(runs, done, jobs)
         running, failures = [], []
         try:
             while (queue or running) and not received:
@@ -77,13 +82,15 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
                     report = finished_report(output / run.folder_name)
                     if process.poll() == 0 and report is not None:
                         write_ledger(grid, output)
-                        progress.finished(run, report, time.monotonic() - began)
+                        progress.finished(run, report["val_mAP"], time.monotonic() - began)
                     else:
                         failures.append(_failure(run, output, process.poll()))
                         progress.failed(run)
+                progress.live([(run, output / run.folder_name) for run, _, _ in running])
                 if not ended:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
+            progress.live([])
             _stop([process for _, process, _ in running])
     if received:
         print("stopped; the same command goes on", flush=True)
@@ -141,25 +148,30 @@ def num_cores():
 
 def _check(runs, output, backend):
     """The runs that are done; an error names those that cannot be gone on with."""
+    ledger = {(line["name"], line["seed"]): line for line in read_ledger(output)}
     done, refused = [], []
     for run in runs:
         folder = output / run.folder_name
-        saved = saved_settings(folder)
-        if saved is None:
-            continue
-        report = finished_report(folder)
-        wrong = differences(run.config, saved if report is None else report["settings"])
-        was = read_environment(folder)["backend"]
-        if was != backend:
-            wrong.append(f"backend: {was!r} in the folder, {backend!r} now")
+        saved, report = saved_settings(folder), finished_report(folder)
+        line = ledger.get((run.name, run.seed))
+        wrong = []
+        if saved is not None:
+            wrong += differences(run.config, saved if report is None else report["settings"])
+            was = read_environment(folder)["backend"]
+            if was != backend:
+                wrong.append(f"backend: {was!r} in the folder, {backend!r} now")
+        if line is not None:
+            wrong += line_differences(run, line)
+            if line["backend"] != backend:
+                wrong.append(f"backend: {line['backend']!r} in the ledger, {backend!r} now")
         if wrong:
             refused.append(f"{folder} ({'; '.join(wrong)})")
-        elif report is not None:
+        elif report is not None or line is not None:
             done.append(run)
     if refused:
         raise ValueError(
             f"There are runs with other settings: {', '.join(refused)}. Take another folder for "
-            "this grid, or delete these"
+            "this grid, or delete these, and their lines in ledger.csv"
         )
     return done
 
@@ -225,44 +237,3 @@ def _stop(processes):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-class _Progress:
-    """One printed line for each run that ends."""
-
-    def __init__(self, runs, done, jobs):
-        self.total = len(runs)
-        self.count = len(done)
-        self.jobs = jobs
-        self.waiting = [run.name for run in runs if run not in done]
-        self.minutes = {}  # by row, of this call
-        self.began = time.monotonic()
-        print(f"{self.total} runs, {self.count} of them done already", flush=True)
-
-    def finished(self, run, report, seconds):
-        self.minutes.setdefault(run.name, []).append(seconds / 60)
-        score = report["val_mAP"]
-        result = "no val mAP" if score is None else f"val mAP {score:.3f}"
-        self._line(run, f"{seconds / 60:.1f} min, {result}")
-
-    def failed(self, run):
-        self._line(run, "FAILED")
-
-    def _line(self, run, text):
-        self.count += 1
-        self.waiting.remove(run.name)
-        elapsed = (time.monotonic() - self.began) / 60
-        left = ""
-        if self.waiting and self.minutes:
-            # A row not run yet is taken to last as long as the mean of the others.
-            mean = {name: statistics.mean(values) for name, values in self.minutes.items()}
-            other = statistics.mean(mean.values())
-            minutes = sum(mean.get(name, other) for name in self.waiting) / self.jobs
-            left = f", about {_hours(minutes)} left"
-        head = f"[{self.count}/{self.total}] {run.name} seed {run.seed}"
-        print(f"{head}: {text}; {_hours(elapsed)} elapsed{left}", flush=True)
-
-
-def _hours(minutes):
-    """`1:05`, hours and minutes."""
-    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}"

@@ -21,11 +21,12 @@ class WeakNegativeQuality(keras.callbacks.Callback):
     before callbacks that read its values.
 
     Args:
-        images: `(N, H, W, 3)`, a fixed sample of training images.
+        images: A fixed sample of N training images: `(N, H, W, 3)`, or batches of them in
+            order, such as `FileBatches`.
         observed: `(N, L)` labels that the model trains on, in {+1, 0, -1}.
         labels: `(N, L)` true annotation of these images; values above 0 count as present.
         theta: As of `weak_negatives`, 0 to 1. Defaults to `0.0`.
-        batch_size: Images that are explained at a time. Defaults to `32`.
+        batch_size: Images of an array that are explained at a time. Defaults to `32`.
         path: CSV file to write, one line an epoch, with all of `negatives_quality`; lines of
             epochs before the first are kept, so that a run that goes on adds to its own.
             Defaults to `None`: none.
@@ -41,10 +42,12 @@ class WeakNegativeQuality(keras.callbacks.Callback):
         check_number("theta", theta, minimum=0, maximum=1)
         check_positive_integer("batch_size", batch_size)
         observed, labels = np.asarray(observed), np.asarray(labels)
-        if observed.shape != labels.shape or len(images) != len(labels):
+        in_batches = isinstance(images, keras.utils.PyDataset)
+        if observed.shape != labels.shape or not in_batches and len(images) != len(labels):
+            count = "batches of" if in_batches else len(images)
             raise ValueError(
                 "Expected `observed` and `labels` (N, L) of N `images`. Received: shapes "
-                f"{observed.shape}, {labels.shape}, {len(images)} images"
+                f"{observed.shape}, {labels.shape}, {count} images"
             )
         self.images, self.observed, self.labels = images, observed, labels
         self.theta = theta
@@ -63,15 +66,22 @@ class WeakNegativeQuality(keras.callbacks.Callback):
 
     def _weights(self):
         """Weak negatives of all images, batch by batch."""
-        weights = []
-        for start in range(0, len(self.images), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            embeddings = self.model.explain(self.images[batch])["image_embeddings"]
-            found = weak_negatives(
-                ops.convert_to_tensor(self.observed[batch]), embeddings, self.theta, True
-            )
+        weights, start = [], 0
+        for images in self._batches():
+            observed = ops.convert_to_tensor(self.observed[start : start + len(images)])
+            embeddings = self.model.explain(images, ("image_embeddings",))["image_embeddings"]
+            found = weak_negatives(observed, embeddings, self.theta, True)
             weights.append(ops.convert_to_numpy(found))
+            start += len(images)
         return np.concatenate(weights)
+
+    def _batches(self):
+        if isinstance(self.images, keras.utils.PyDataset):
+            for index in range(len(self.images)):
+                yield self.images[index][0]
+        else:
+            for start in range(0, len(self.images), self.batch_size):
+                yield self.images[start : start + self.batch_size]
 
     def _write(self, epoch):
         rows = []

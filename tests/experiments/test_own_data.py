@@ -55,6 +55,8 @@ def test_one_epoch_on_a_folder_of_the_published_format(dataset, tmp_path, capsys
     model = keras.saving.load_model(output / "last.keras")
     assert ("person" in model.label_names) and model.thresholds is None
     assert (output / "attention.png").stat().st_size > 10_000
+    assert (output / "located.png").stat().st_size > 10_000
+    assert report["localization"]["labels"] == 4 and report["weak_negatives"]["epoch"] == 1
 
 
 def test_the_preset_of_voc_is_the_papers(tmp_path):

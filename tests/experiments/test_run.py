@@ -20,7 +20,9 @@ FILES = {
     "report.json",
     "curves.png",
     "attention.png",
+    "located.png",
 }
+OF_WEAK_NEGATIVES = {"negatives.csv", "negatives.png"}
 
 
 def tiny(output, **changes):
@@ -47,6 +49,11 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
+def negatives_of(folder):
+    with (folder / "negatives.csv").open(newline="") as file:
+        return [{n: float(v) for n, v in row.items()} for row in csv.DictReader(file)]
+
+
 def weights_of(folder):
     model = keras.saving.load_model(folder / "last.keras")
     return [keras.ops.convert_to_numpy(v) for v in model.weights + model.optimizer.variables]
@@ -56,7 +63,8 @@ def weights_of(folder):
 def test_a_run_leaves_a_whole_folder(loss, tmp_path):
     folder = tmp_path / "run"
     report = train(tiny(folder, loss=loss, epochs=1), verbose=0)
-    assert {path.name for path in folder.iterdir()} == FILES
+    expected = FILES | (OF_WEAK_NEGATIVES if loss == "wn" else set())
+    assert {path.name for path in folder.iterdir()} == expected
     assert json.loads((folder / "report.json").read_text()) == report
     (row,) = rows_of(folder)
     assert row["epoch"] == "1"
@@ -91,9 +99,13 @@ def test_a_stopped_and_resumed_run_ends_as_one_never_stopped(tmp_path, monkeypat
     train(dataclasses.replace(config, resume=True), verbose=0)
 
     for whole, stopped in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "stopped")):
-        for name in ("epoch", "loss", "val_mAP", "learning_rate"):
+        assert list(stopped) == list(whole)
+        for name in set(whole) - {"seconds"}:
             assert float(stopped[name]) == pytest.approx(float(whole[name]), rel=1e-3)
     assert len(rows_of(tmp_path / "stopped")) == 3
+    for whole, stopped in zip(*(negatives_of(tmp_path / name) for name in ("whole", "stopped"))):
+        assert stopped == pytest.approx(whole, rel=1e-3)
+    assert [row["epoch"] for row in negatives_of(tmp_path / "stopped")] == [1, 2, 3]
     for whole, stopped in zip(weights_of(tmp_path / "whole"), weights_of(tmp_path / "stopped")):
         np.testing.assert_allclose(stopped, whole, rtol=1e-3, atol=1e-4)
 

@@ -67,6 +67,7 @@ def test_explain_names_and_shapes_and_predict():
         "image_embeddings": (4, 3, 8),
         "logits": (4, 3),
         "probabilities": (4, 3),
+        "score_maps": (4, 2, 2, 3),
     }
     assert {values.dtype.name for values in outputs.values()} == {"float32"}
     np.testing.assert_array_equal(outputs["patches"][:, 0], images[:, :16, :16])
