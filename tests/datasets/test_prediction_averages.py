@@ -104,7 +104,9 @@ def test_goes_on_from_the_files_of_an_epoch(tmp_path):
         one.on_epoch_end(epoch)
     names = {path.name for path in tmp_path.iterdir()}
     # Killed before the model of epoch 2 was saved, it needs those of epoch 1.
-    assert names == {f"{kind}-{epoch}.npy" for kind in ("averages", "heat_maps") for epoch in (1, 2)}
+    assert names == {
+        f"{kind}-{epoch}.npy" for kind in ("averages", "heat_maps") for epoch in (1, 2)
+    }
     model.epoch = 1
     two = averages(model, spatial=True, folder=tmp_path, epochs_done=1)
     two.on_epoch_begin(1)
