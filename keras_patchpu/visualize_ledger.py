@@ -47,10 +47,10 @@ def draw_table(rows, columns=("val_mAP",)):
             if not values:
                 continue
             mean, spread = mean_and_spread(values)
-            label = "mean and standard deviation over seeds" if place == 0 else None
             style = {"color": _BLUE, "markersize": 6, "capsize": 3, "zorder": 3}
-            axes.errorbar(mean, place, xerr=spread, fmt="o", label=label, **style)
+            mark = axes.errorbar(mean, place, xerr=spread, fmt="o", **style)
             axes.plot(values, [place] * len(values), "o", color=_BLUE, alpha=0.35, markersize=3)
+        mark.set_label("mean and standard deviation over seeds")
         if column == "val_mAP":
             _draw_paper(axes, names)
         axes.set_title(SCORES.get(column, column), fontsize=10)

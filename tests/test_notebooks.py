@@ -1,5 +1,6 @@
 """The notebooks run, and are committed as they run."""
 
+import csv
 import os
 import pathlib
 
@@ -11,6 +12,7 @@ from tiny_data import write_voc
 
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LEDGER = ROOT / "tests" / "data" / "ledger"
 MAX_BYTES = 1_000_000
 
 
@@ -39,13 +41,14 @@ def summary(notebook):
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """What the kernels need: this package, the backend, the short mode, a tiny VOCdevkit."""
+    """What the kernels need: this package, the backend, the short mode, tiny data."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {
         **os.environ,
         "KERAS_BACKEND": keras.backend.backend(),
         "MPLBACKEND": "agg",
         "PATCHPU_NOTEBOOK_SHORT": "1",
+        "PATCHPU_LEDGER": str(LEDGER),
         "VOC_DEVKIT": str(write_voc(tmp_path_factory.mktemp("voc"), 24, 12)),
         "PYTHONPATH": path,
     }
@@ -70,7 +73,7 @@ def run(environment):
 
 def test_there_are_notebooks():
     names = [path.stem for path in NOTEBOOKS]
-    assert names == ["01_the_blocks", "02_your_own_images", "03_voc"]
+    assert names == ["01_the_blocks", "02_your_own_images", "03_voc", "04_table1"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -134,3 +137,17 @@ def test_voc_is_read_as_it_was_written(run):
         assert (values["train"], values["validation"]) == (23, 11)
         assert values["observed"] == 23
         assert 0 < values["mAP"] <= 1
+
+
+def test_the_table_is_that_of_its_ledger(run):
+    path = ROOT / "notebooks" / "04_table1.ipynb"
+    with (LEDGER / "ledger.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    values = summary(run(path))
+    assert (values.pop("runs"), values.pop("rows")) == (len(lines), 4) == (8, 4)
+    assert 0 <= values.pop("weak_negatives_auc") <= 1
+    for name, mean in values.items():
+        scores = [float(line["val_mAP"]) for line in lines if line["name"] == name]
+        assert mean == pytest.approx(sum(scores) / 2, abs=1e-4) and len(scores) == 2
+    committed = summary(nbformat.read(path, as_version=4))
+    assert "patch-wn" in committed and committed["runs"] >= committed["rows"] >= 4

@@ -12,6 +12,7 @@ import time
 import pytest
 import yaml
 from small_grids import TWO_ROWS, grid_of, ledger_of_two_runs, rows_of, write_run
+from tiny_data import write_voc
 
 from keras_patchpu.experiments import run_grid as run_grid_module
 from keras_patchpu.experiments.config import TrainConfig
@@ -234,6 +235,39 @@ def test_a_signal_ends_all_runs_and_the_same_call_goes_on(number, code, tmp_path
     assert len(again.started) == 4
 
 
+TINY = {
+    "batch_size": 8,
+    "image_size": 32,
+    "num_downsamples": 1,
+    "features": 8,
+    "hidden_units": 8,
+    "resnet_width": 0.125,
+    "xla": "off",
+}
+
+
+@pytest.mark.slow
+def test_a_grid_on_a_folder_of_voc(tmp_path):
+    settings = {**TINY, "patch_size": 16, "epochs": 1, "check_counts": False}
+    rows = [
+        {"name": "patch-wn", "loss": "wn"},
+        {"name": "resnet-en_scl", "model": "resnet", "loss": "en_scl", "augment": True},
+    ]
+    path = tmp_path / "tiny.yaml"
+    grid = {"dataset": "voc", "settings": settings, "runs": rows, "seeds": [0]}
+    path.write_text(yaml.safe_dump(grid))
+    command = [sys.executable, str(ROOT / "patchpu.py"), "table1", "--config", str(path)]
+    command += ["--dataset", "voc", "--data-dir", str(write_voc(tmp_path / "data"))]
+    command += ["--output", str(tmp_path / "out"), "--backend", "tensorflow"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    lines = rows_of(tmp_path / "out" / "ledger.csv")
+    assert [line["name"] for line in lines] == ["patch-wn", "resnet-en_scl"]
+    for line in lines:
+        assert 0 < float(line["val_mAP"]) <= 1 and line["dataset"] == "voc"
+    assert "| `patch-wn` | 0 |" in process.stdout and "| 60.4 | 63.2 |" in process.stdout
+
+
 def kill(process):
     """SIGKILL, which nothing can catch, to a process and to those that it started."""
     children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
@@ -245,18 +279,7 @@ def kill(process):
 @pytest.mark.slow
 @pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="looks for processes in /proc")
 def test_a_killed_grid_goes_on_and_ends_as_one_never_killed(tmp_path):
-    settings = {
-        "batch_size": 8,
-        "epochs": 3,
-        "image_size": 32,
-        "num_downsamples": 1,
-        "features": 8,
-        "hidden_units": 8,
-        "resnet_width": 0.125,
-        "num_train": 32,
-        "num_validation": 20,
-        "xla": "off",
-    }
+    settings = {**TINY, "epochs": 3, "num_train": 32, "num_validation": 20}
     runs = [
         {"name": "wn", "loss": "wn"},
         {"name": "role", "loss": "role"},
