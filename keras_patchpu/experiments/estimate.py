@@ -47,10 +47,12 @@ _NOT_SPEED = (
     "max_digits",
 )
 # Losses that take more of a step than some sums over `(B, L)`: they want further outputs of the
-# model, or train weights of their own.
-_LOSSES_THAT_COUNT = ("wn", "role", "en_scl")
+# model, or have weights of their own.
+_LOSSES_THAT_COUNT = ("wn", "role", "en_scl", "ll_cp")
 # Losses that average predictions, for which the training images are predicted each epoch.
 _AVERAGING = ("en", "en_cl", "en_scl")
+# The same of those that make pseudo-labels (as if in their warm-up, too).
+_PREDICTING = (*_AVERAGING, "em_apl")
 _NPY_HEADER = 128
 _SECONDS = 8  # from when on no further step is timed
 
@@ -93,7 +95,7 @@ def hours(config, measured):
     train, validation, _ = num_images(config)
     steps = math.ceil(train / config.batch_size)
     predictions = math.ceil(validation / _prediction_batch(config))
-    if config.loss in _AVERAGING:
+    if config.loss in _PREDICTING:
         predictions += math.ceil(train / _prediction_batch(config))
     epoch = steps * measured["step_seconds"] + predictions * measured["prediction_seconds"]
     return config.epochs * epoch / 3600
@@ -117,9 +119,10 @@ def disk_bytes(config, measured):
 
 
 def averages_bytes(config, map_size=None):
-    """Bytes of the files of `PredictionAverages` after an epoch.
+    """Bytes of the files of `PredictionAverages` or `PseudoLabels` after an epoch.
 
-    Predictions `(N, L)` are in single precision, score maps `(N, h, w, L)` in half precision.
+    Predictions and labels `(N, L)` are in single precision, score maps `(N, h, w, L)` in half
+    precision.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -130,7 +133,7 @@ def averages_bytes(config, map_size=None):
     """
     train, _, labels = num_images(config)
     size = 0
-    if config.loss in _AVERAGING:
+    if config.loss in _PREDICTING:
         size += _NPY_HEADER + 4 * train * labels
     if config.loss == "en_scl":
         size += _NPY_HEADER + 2 * train * labels * math.prod(map_size)

@@ -115,7 +115,7 @@ def test_runs_of_one_speed_are_timed_once():
         other = dataclasses.replace(config, **changes)
         assert estimate.speed_key(config) != estimate.speed_key(other)
     keys = {estimate.speed_key(dataclasses.replace(config, loss=loss)) for loss in LOSSES}
-    assert len(keys) == 4
+    assert len(keys) == 5
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -126,3 +126,6 @@ def test_losses_that_take_time_of_their_own_are_timed(loss):
     assert (loss in estimate._LOSSES_THAT_COUNT) == bool(inputs - small)
     averaged = {"expected_negatives", "average", "average_maps"}
     assert (loss in estimate._AVERAGING) == bool(inputs & averaged)
+    assert (loss in estimate._PREDICTING) == (bool(inputs & averaged) or loss == "em_apl")
+    kept = estimate.averages_bytes(dataclasses.replace(config, num_train=20), (2, 2))
+    assert bool(kept) == (loss in estimate._PREDICTING)
