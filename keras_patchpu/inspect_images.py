@@ -92,7 +92,7 @@ def _parser():
         help="CSV or Parquet file with the columns image and label (or labels), or a folder.",
     )
     for name, kind, default, text in [
-        ("image-size", PositiveInt, 224, "Side in pixels that a training would resize them to."),
+        ("image-size", PositiveInt, 256, "Side in pixels that a training would resize them to."),
         ("patch-size", PositiveInt, 32, "Side of a patch in pixels."),
         ("max-pixels", PositiveInt, 100_000_000, "Images of more pixels are not read."),
         ("picture", str, "samples.png", "Where to draw samples of the labels."),

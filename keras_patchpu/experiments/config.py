@@ -35,7 +35,10 @@ class TrainConfig:
             assume negative, `epr` expected positive regularization, `role` online label
             estimation, `en_cl` and `en_scl` expected negatives with (spatial) consistency;
             further: `en` without, `iu` one known negative an image, `iun` all true negatives
-            known (an oracle).
+            known (an oracle); `bce_ls` and `an_ls` with label smoothing, `wan` weak assumed
+            negatives, `pr` pairwise ranking, `em` and `em_apl` entropy maximization without and
+            with pseudo-labels, `ll_r`, `ll_ct` and `ll_cp` large losses rejected, corrected for
+            a step or for good, `hill`, `splc`, `asl` asymmetric, `gr` generalized robust.
         loss_arguments: Further arguments of the loss's class, by name.
         epochs: Passes over the training images.
         batch_size: Images a step.
@@ -69,6 +72,9 @@ class TrainConfig:
             true annotation of the training images.
         estimator_rate: Factor of the learning rate for the estimated labels (`role`).
         average_momentum: Of the running averages (`en`, `en_cl`, `en_scl`).
+        pseudo_label_share: Share of the unknown labels that have a pseudo-label in the end
+            (`em_apl`).
+        pseudo_label_warmup: Epochs before the first pseudo-labels; by default half of them.
         second_label_share: Share of training images of which a second label is known, where
             they have one.
         resnet_width: Factor of the ResNet's numbers of channels.
@@ -91,7 +97,23 @@ class TrainConfig:
     augment: bool = False
     max_pixels: int = 100_000_000
     model: Literal["patch", "resnet"] = "patch"
-    loss: Literal["wn", "bce", "an", "epr", "role", "en", "en_cl", "en_scl", "iu", "iun"] = "wn"
+    loss: Literal[
+        *(
+            "wn",
+            "bce",
+            "an",
+            "epr",
+            "role",
+            "en",
+            "en_cl",
+            "en_scl",
+            "iu",
+            "iun",
+            "bce_ls",
+            "an_ls",
+        ),
+        *("wan", "pr", "em", "em_apl", "ll_r", "ll_ct", "ll_cp", "hill", "splc", "asl", "gr"),
+    ] = "wn"
     loss_arguments: dict | None = None
     epochs: int = 25
     batch_size: int = 16
@@ -120,6 +142,8 @@ class TrainConfig:
     expected_positives: float | None = None
     estimator_rate: float = 10.0
     average_momentum: float = 0.8
+    pseudo_label_share: float = 0.9
+    pseudo_label_warmup: int | None = None
     second_label_share: float = 0.0
     resnet_width: float = 1.0
     resnet_output_stride: Literal[32, 16, 8] = 32
@@ -146,6 +170,9 @@ class TrainConfig:
         check_number("estimator_rate", self.estimator_rate, minimum=0)
         check_number("average_momentum", self.average_momentum, minimum=0, below=1)
         check_number("second_label_share", self.second_label_share, minimum=0, maximum=1)
+        check_number("pseudo_label_share", self.pseudo_label_share, minimum=0, maximum=1)
+        if self.pseudo_label_warmup is not None:
+            check_positive_integer("pseudo_label_warmup", self.pseudo_label_warmup)
         if self.loss == "en_scl" and self.augment and self.image_fit == "pad":
             raise ValueError(
                 "Expected --image-fit stretch with --loss en_scl and --augment: with pad the crops "
@@ -182,13 +209,13 @@ PRESETS = {
         "codebook_rate": 3.0,
         "batch_norm_momentum": 0.98,
     },
-    # For machines without a GPU and images by the hundred: the paper's 640 and 64 cost ten times.
+    # For machines without a GPU and images by the hundred: the paper's 640 and 64 cost six times.
+    # Patches of every level, 8x8 to 1x1, cover the whole image; at 224 they would not.
     "table": {
         "learning_rate": 0.003,
         "schedule": "cosine",
-        "image_size": 224,
+        "image_size": 256,
         "patch_size": 32,
-        "num_downsamples": 2,
         "codebook_std": 0.02,
         "codebook_rate": 3.0,
         "batch_norm_momentum": 0.9,

@@ -160,7 +160,7 @@ def load_data(config):
 
 def _observed(config, true):
     """What of the true annotation 0/1 the loss may know, in {+1, 0, -1}."""
-    if config.loss == "bce":
+    if config.loss in ("bce", "bce_ls"):
         return np.where(true, 1, -1).astype("int8")
     observed = observe_uniform(true, num_negatives=1 if config.loss == "iu" else 0)
     if config.second_label_share:
@@ -194,10 +194,10 @@ def _load_own_images(config):
             )
     elif validation is None:
         train, validation = split_by_seed(train, config.validation_share, config.seed)
-    if config.loss == "bce" and not train.fully_annotated:
+    if config.loss in ("bce", "bce_ls") and not train.fully_annotated:
         raise ValueError(
-            "--loss bce needs every label of every image known; of these images some are unknown. "
-            "Use wn, an or epr, or list what is absent in a column `absent`."
+            f"--loss {config.loss} needs every label of every image known; of these images some "
+            "are unknown. Use wn, an or epr, or list what is absent in a column `absent`."
         )
     if config.loss == "iun":
         raise ValueError("--loss iun needs every true label, as the published data sets have it.")

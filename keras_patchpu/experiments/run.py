@@ -6,7 +6,7 @@ import math
 import keras
 
 from keras_patchpu import losses
-from keras_patchpu.datasets import PredictionAverages
+from keras_patchpu.datasets import PredictionAverages, PseudoLabels
 from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.report import write_report
 from keras_patchpu.experiments.run_folder import RunFolder, SaveEpoch
@@ -82,13 +82,13 @@ def run(config, folder, data, verbose="auto"):
     validation = data.validation
     kind = Evaluation if data.fully_annotated else ObservedEvaluation
     evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
-    averages = _averages(config, folder, data, model, epochs_done)
+    memory = _memory(config, folder, data, model, epochs_done)
     save_epoch = SaveEpoch(folder, epochs_done, monitor=evaluation.name)
     quality = _negatives_quality(config, folder, data, model.loss)
-    callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), averages, quality, save_epoch]
+    callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), memory, quality, save_epoch]
     if epochs_done < config.epochs:
         model.fit(
-            data.training_batches(config, epochs_done, _targets(model.loss, averages)),
+            data.training_batches(config, epochs_done, _targets(model.loss, memory)),
             initial_epoch=epochs_done,
             epochs=config.epochs,
             shuffle=False,
@@ -98,8 +98,19 @@ def run(config, folder, data, verbose="auto"):
     return write_report(folder, config, model, data, save_epoch.rows)
 
 
-def _averages(config, folder, data, model, epochs_done):
-    """The running averages that the loss wants, or None."""
+def _memory(config, folder, data, model, epochs_done):
+    """Callback that keeps what the loss wants to know of earlier epochs, or None."""
+    if config.loss == "em_apl":
+        return PseudoLabels(
+            data.training_images(config),
+            data.observed,
+            config.epochs,
+            config.pseudo_label_warmup,
+            config.pseudo_label_share,
+            folder=folder.path,
+            epochs_done=epochs_done,
+            batch_size=128,
+        )
     wanted = {"expected_negatives", "average", "average_maps"}
     wanted &= set(getattr(model.loss, "inputs", ()))
     if not wanted:
@@ -137,16 +148,16 @@ def _negatives_quality(config, folder, data, loss):
     )
 
 
-def _targets(loss, averages):
-    """Function that gives what the loss wants of the data besides labels, or None."""
-    wanted = set(getattr(loss, "inputs", ()))
-    if averages is None and "image_index" not in wanted:
+def _targets(loss, memory):
+    """Function that gives what the loss wants of the data besides their labels, or None."""
+    wanted = {"labels", *getattr(loss, "inputs", ())}
+    if memory is None and "image_index" not in wanted:
         return None
 
     def targets(indices, crops):
         found = {"image_index": indices}
-        if averages is not None:
-            found.update(averages.targets(indices, crops))
+        if memory is not None:
+            found.update(memory.targets(indices, crops))
         return {name: values for name, values in found.items() if name in wanted}
 
     return targets
@@ -191,8 +202,8 @@ def make_loss(config, expected_positives, num_images, num_labels):
     Args:
         config: `TrainConfig`.
         expected_positives: Labels an image, where the settings do not say.
-        num_images: Number of training images, for `role`.
-        num_labels: Number of labels, for `role`.
+        num_images: Number of training images, for `role` and `ll_cp`.
+        num_labels: Number of labels, for `role` and `ll_cp`.
 
     Returns:
         A Keras loss.
@@ -202,6 +213,10 @@ def make_loss(config, expected_positives, num_images, num_labels):
     """
     expected = config.expected_positives or expected_positives
     mean = {"label_reduction": "mean"}
+    smooth = {"label_smoothing": 0.1}
+    rows = {"num_images": num_images, "num_labels": num_labels}
+    # The authors' for VOC; for COCO they are the loss's own.
+    entropy = {"alpha": 0.2, "beta": 0.02} if config.dataset == "voc" else {}
     kinds = {
         "wn": (losses.WeakNegative, {"theta": config.theta, "stop_gradient": config.stop_gradient}),
         "bce": (losses.BinaryCrossentropy, {}),
@@ -209,18 +224,26 @@ def make_loss(config, expected_positives, num_images, num_labels):
         "epr": (losses.ExpectedPositiveRegularization, {"expected_positives": expected}),
         "role": (
             losses.RegularizedOnlineLabelEstimation,
-            {
-                "num_images": num_images,
-                "num_labels": num_labels,
-                "expected_positives": expected,
-                "seed": config.seed,
-            },
+            {**rows, "expected_positives": expected, "seed": config.seed},
         ),
         "en": (losses.ExpectedNegative, {}),
         "en_cl": (losses.ExpectedNegativeConsistency, {}),
         "en_scl": (losses.ExpectedNegativeSpatialConsistency, {}),
         "iu": (losses.BinaryCrossentropy, mean),
         "iun": (losses.BinaryCrossentropy, mean),
+        "bce_ls": (losses.BinaryCrossentropy, {**mean, **smooth}),
+        "an_ls": (losses.AssumeNegative, smooth),
+        "wan": (losses.AssumeNegative, {"weight": "balanced"}),
+        "pr": (losses.PairwiseRanking, {}),
+        "em": (losses.EntropyMaximization, entropy),
+        "em_apl": (losses.EntropyMaximization, entropy),
+        "ll_r": (losses.LargeLoss, {"scheme": "reject"}),
+        "ll_ct": (losses.LargeLoss, {"scheme": "correct_temporarily"}),
+        "ll_cp": (losses.LargeLoss, {"scheme": "correct_permanently", **rows}),
+        "hill": (losses.Hill, {}),
+        "splc": (losses.SelfPacedLossCorrection, {}),
+        "asl": (losses.AsymmetricLoss, {}),
+        "gr": (losses.GeneralizedRobust, {"num_epochs": config.epochs}),
     }
     loss, arguments = kinds[config.loss]
     given = config.loss_arguments or {}
@@ -239,7 +262,8 @@ def make_optimizer(config, steps_per_epoch):
     exempt = {}
     if config.loss == "role":
         multipliers["label_logits$"] = config.estimator_rate
-        exempt = {"no_weight_decay": ["label_logits$"], "no_layer_adaptation": ()}
+        # Nor does the trust ratio suit them: it would grow with the number of images.
+        exempt = {"no_weight_decay": ["label_logits$"]}
     return Lamb(
         make_schedule(config, steps_per_epoch),
         weight_decay=config.weight_decay,

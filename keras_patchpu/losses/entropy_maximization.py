@@ -19,9 +19,9 @@ class EntropyMaximization(LabelLoss):
     With asymmetric pseudo-labels (EM+APL) some labels have a soft target q in [0, 1),
     and cost `beta * (-q log(p) - (1 - q) log(1 - p))`. They are written into `y_true` as
     `-q`, between unknown (0) and observed absent (-1); a target of exactly 0 would read as
-    unknown. Whoever holds the labels makes them: in the authors' code, after each epoch from
-    the third to fifth on, for every label the images in which it is unknown and least
-    probable, with the predicted probability as target.
+    unknown. `datasets.PseudoLabels` makes them as the authors do, after each epoch from the third
+    to fifth on: of every label in the images in which it is unknown and least probable, with the
+    predicted probability as target.
 
     Args:
         alpha: Weight of the entropy: 0.2 for VOC, 0.1 for COCO and NUS-WIDE, 0.01 for CUB

@@ -4,11 +4,12 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
+from keras_patchpu.losses.label_loss import LabelLoss, take_inputs
 from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class ExpectedNegative(keras.losses.Loss):
+class ExpectedNegative(LabelLoss):
     """EN: of the unobserved labels only those not expected to be present are negatives.
 
     `CE(z+, p) + CE(n, 1 - p)` over labels, with n the *expected negatives*: k N labels are
@@ -53,47 +54,24 @@ class ExpectedNegative(keras.losses.Loss):
         name="expected_negative",
         **kwargs,
     ):
-        super().__init__(name=name, **kwargs)
+        super().__init__(label_reduction, epsilon, name, **kwargs)
         check_positive_integer("warmup_epochs", warmup_epochs)
-        check_one_of("label_reduction", label_reduction, ("sum", "mean"))
-        check_number("epsilon", epsilon, above=0, below=1)
         self.warmup_epochs = warmup_epochs
-        self.label_reduction = label_reduction
-        self.epsilon = epsilon
 
     def call(self, y_true, y_pred):
-        if not isinstance(y_pred, dict) or set(y_pred) != set(self.inputs):
-            raise ValueError(
-                f"{type(self).__name__} expects `y_pred` to be a dict of {list(self.inputs)}. "
-                "Received: "
-                f"{sorted(y_pred) if isinstance(y_pred, dict) else type(y_pred).__name__}"
-            )
-        predicted = y_pred["probabilities"]
+        predicted, epoch, expected = take_inputs(self, y_pred)[:3]
         present, absent = split_labels(y_true, predicted.dtype)
-        negatives = ops.where(self.is_warm(y_pred), y_pred["expected_negatives"], 1.0)
+        negatives = ops.where(self.is_warm(epoch), expected, 1.0)
         negatives = ops.cast(negatives, predicted.dtype) * (1.0 - present)
-        negatives = ops.maximum(negatives, absent)
-        losses = -present * ops.log(predicted + self.epsilon)
-        losses = losses - negatives * ops.log(1.0 - predicted + self.epsilon)
-        return self.over_labels(losses)
+        return self.weighted_crossentropy(present, ops.maximum(negatives, absent), predicted)
 
-    def is_warm(self, y_pred):
-        """Whether there are averages to rely on."""
-        return y_pred["epoch"] >= self.warmup_epochs
-
-    def over_labels(self, losses):
-        """Sum or mean over the last axis."""
-        return (ops.sum if self.label_reduction == "sum" else ops.mean)(losses, axis=-1)
+    def is_warm(self, epoch):
+        """Whether there are averages to rely on in an epoch, counted from 0."""
+        return ops.convert_to_tensor(epoch) >= self.warmup_epochs
 
     def get_config(self):
         config = super().get_config()
-        config.update(
-            {
-                "warmup_epochs": self.warmup_epochs,
-                "label_reduction": self.label_reduction,
-                "epsilon": self.epsilon,
-            }
-        )
+        config.update({"warmup_epochs": self.warmup_epochs})
         return config
 
 
@@ -143,12 +121,12 @@ class ExpectedNegativeConsistency(ExpectedNegative):
     def call(self, y_true, y_pred):
         losses = super().call(y_true, y_pred)
         distances = self.consistency(y_pred)
-        weight = ops.where(self.is_warm(y_pred), self.consistency_weight, 0.0)
+        weight = ops.where(self.is_warm(y_pred["epoch"]), self.consistency_weight, 0.0)
         return losses + ops.cast(weight, losses.dtype) * distances
 
     def consistency(self, y_pred):
         """Distance of each image, `(B,)`."""
-        return self.over_labels(self.distances(y_pred["probabilities"], y_pred["average"]))
+        return self.reduce_labels(self.distances(y_pred["probabilities"], y_pred["average"]))
 
     def distances(self, predicted, average):
         """Distance of each prediction from its average."""
@@ -202,4 +180,4 @@ class ExpectedNegativeSpatialConsistency(ExpectedNegativeConsistency):
     def consistency(self, y_pred):
         predicted = ops.sigmoid(y_pred["score_maps"])
         distances = self.distances(predicted, y_pred["average_maps"])
-        return ops.mean(self.over_labels(distances), axis=(1, 2))
+        return ops.mean(self.reduce_labels(distances), axis=(1, 2))

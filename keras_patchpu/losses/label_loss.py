@@ -16,7 +16,7 @@ def take_inputs(loss, y_pred):
         received = sorted(y_pred) if isinstance(y_pred, dict) else type(y_pred).__name__
         raise ValueError(
             f"{type(loss).__name__} expects `y_pred` to be a dict with {list(loss.inputs)}. "
-            f"Received: {received}. `PatchClassifier` hands them over in `fit`."
+            f"Received: {received}. The classifiers' `fit` hands them over."
         )
     return [y_pred[name] for name in loss.inputs]
 

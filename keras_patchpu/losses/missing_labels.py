@@ -141,7 +141,7 @@ class SelfPacedLossCorrection(PerLabelLoss):
     def call(self, y_true, y_pred):
         logits, epoch = take_inputs(self, y_pred)
         present, absent = split_labels(y_true, logits.dtype)
-        missing = ops.logical_and(ops.sigmoid(logits) > self.tau, present == 0)
+        missing = ops.logical_and(ops.sigmoid(logits) > self.tau, present + absent == 0)
         missing = ops.logical_and(missing, epoch >= self.first_epoch)
         # The log-odds of what each label is taken for.
         right = ops.where(missing, logits, -logits)

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
+from keras_patchpu.losses.label_loss import take_inputs
 from keras_patchpu.validation import check_number, check_positive_integer
 
 # Estimates that training starts from, as in Cole et al.'s code: of observed labels, and the
@@ -29,7 +30,9 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
     The estimates are one row of weights for each training image, in `loss.estimator`. A
     `LabelClassifier` trains them with its own weights. Their rate should be 10 times the
     network's: `Lamb(..., learning_rate_multipliers={"label_logits$": 10.0})`. Memory: 26 MB for
-    82,081 images and 80 labels, 79 MB with the optimizer's moments.
+    82,081 images and 80 labels, 79 MB with the optimizer's moments. Their gradient is dense, as in
+    Cole et al.'s code: in a step without an image its row has a gradient of zeros, so that with
+    Adam or LAMB its moments decay, and it goes on moving by them.
 
     Args:
         num_images: Number of training images, N.
@@ -115,14 +118,8 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
         self.estimator.label_logits.assign(logits)
 
     def call(self, y_true, y_pred):
-        if not isinstance(y_pred, dict) or set(y_pred) != set(self.inputs):
-            raise ValueError(
-                f"{type(self).__name__} expects `y_pred` to be a dict of {list(self.inputs)}. "
-                "Received: "
-                f"{sorted(y_pred) if isinstance(y_pred, dict) else type(y_pred).__name__}"
-            )
-        predicted = y_pred["probabilities"]
-        estimated = ops.cast(self.estimator(y_pred["image_index"]), predicted.dtype)
+        predicted, image_index = take_inputs(self, y_pred)
+        estimated = ops.cast(self.estimator(image_index), predicted.dtype)
         present, _ = split_labels(y_true, predicted.dtype)
         network = self._half(present, predicted, ops.stop_gradient(estimated))
         estimator = self._half(present, estimated, ops.stop_gradient(predicted))

@@ -170,7 +170,8 @@ class _Preprocess(keras.layers.Layer):
     """Pixels from 0 to 255 as the ImageNet weights of `keras.applications` want them."""
 
     def call(self, images):
-        images = ops.cast(images, "float32")[..., ::-1]
+        # (PyTorch cannot take steps backwards.)
+        images = ops.flip(ops.cast(images, "float32"), axis=-1)
         return ops.cast(images - ops.array([103.939, 116.779, 123.68]), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

@@ -94,3 +94,13 @@ def test_help_names_every_setting(capsys):
     text = capsys.readouterr().out
     for name in TrainConfig().settings():
         assert f"--{name.replace('_', '-')}" in text
+
+
+@pytest.mark.parametrize("dataset", ["digits", "table"])
+def test_patches_of_every_level_cover_the_whole_image(dataset):
+    """Not so the paper's 640 pixels and patches of 64, of which the last levels leave margins."""
+    table = "tags.csv" if dataset == "table" else None
+    config = TrainConfig(**{**PRESETS[dataset], "dataset": dataset, "table": table})
+    for level in range(config.num_downsamples + 1):
+        side = config.image_size / 2**level
+        assert side % config.patch_size == 0 and side >= config.patch_size

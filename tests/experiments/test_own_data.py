@@ -65,7 +65,7 @@ def test_the_preset_of_voc_is_the_papers(tmp_path):
     config = parse_train_config(["--dataset", "voc"])
     assert (config.image_size, config.patch_size, config.epochs) == (640, 64, 25)
     config = parse_train_config(["--table", "tags.csv"])
-    assert (config.dataset, config.image_size, config.patch_size) == ("table", 224, 32)
+    assert (config.dataset, config.image_size, config.patch_size) == ("table", 256, 32)
 
 
 def test_a_table_trains_and_says_only_what_one_label_can_tell(tmp_path, capsys):

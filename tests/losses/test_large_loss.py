@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from backend import HAS_FLOAT64, gradient, numpy
+from backend import FEW_STEPS, HAS_FLOAT64, gradient, numpy
 from keras import ops
 from reference import CASES, FLOAT64, ROUNDING_OF_LOGITS, check_reference, log_odds
+from small import small_classifier, small_images
 
 from keras_patchpu.losses import LargeLoss
 
@@ -91,7 +92,7 @@ def softplus(x):
     ],
 )
 def test_by_hand(scheme, epoch, count):
-    loss = LargeLoss(scheme, 0.1, "sum", reduction=None)
+    loss = LargeLoss(scheme, 0.1, label_reduction="sum", reduction=None)
     mask = np.zeros(LABELS.shape, bool)
     for place in RANKED[:count]:
         mask[place] = True
@@ -125,7 +126,7 @@ def test_observed_labels_are_never_corrected():
 def test_nothing_observed():
     labels = np.zeros(LABELS.shape, "int8")
     y_pred = {"logits": LOGITS, "epoch": 1}
-    value = numpy(LargeLoss("reject", 0.1, "sum")(labels, y_pred))
+    value = numpy(LargeLoss("reject", 0.1, label_reduction="sum")(labels, y_pred))
     # The largest, of logit 5, is rejected.
     assert value == pytest.approx((softplus(LOGITS).sum() - softplus(5)) / 2, rel=1e-5)
 
@@ -141,12 +142,86 @@ def test_shares_that_are_whole_numbers_are_not_rounded_up(epoch):
 def test_gradient_by_hand():
     probabilities = 1 / (1 + np.exp(-LOGITS.astype("float64")))
     for scheme, instead in (("reject", 0.0), ("correct_temporarily", probabilities - 1)):
-        loss = LargeLoss(scheme, 0.1, "sum")
+        loss = LargeLoss(scheme, 0.1, label_reduction="sum")
         slope = gradient(lambda x, loss=loss: loss(LABELS, {"logits": x, "epoch": 3}), LOGITS)
         expected = np.where(LABELS == 1, probabilities - 1, probabilities)
         for place in RANKED[:3]:
             expected[place] = np.broadcast_to(instead, LABELS.shape)[place]
         np.testing.assert_allclose(slope, expected / 2, atol=1e-6)
+
+
+def test_permanent_corrections_are_kept_by_image():
+    # One of four labels is corrected in each batch of one image.
+    loss = LargeLoss("correct_permanently", 0.25, 3, 4, label_reduction="sum")
+    found = loss.estimator.found
+    labels = np.array([[1, 0, 0, -1]], "int8")
+
+    def value(image, logits, epoch):
+        y_pred = {"logits": logits, "epoch": epoch, "image_index": np.array([image])}
+        return numpy(loss(labels, y_pred))
+
+    first = np.array([[2.0, 3.0, 1.0, 9.0]], "float32")
+    softplus_of = dict(zip("abcd", softplus(first[0])))
+    flipped_of = dict(zip("abcd", softplus(-first[0])))
+    # Epoch 0: nothing is corrected. (Label a is observed present, d observed absent.)
+    absent = softplus_of["b"] + softplus_of["c"] + softplus_of["d"]
+    assert value(2, first, 0) == pytest.approx(flipped_of["a"] + absent, rel=1e-5)
+    np.testing.assert_array_equal(numpy(found.value), np.zeros((3, 4)))
+    # Epoch 1: b has the largest loss of the unknown.
+    corrected = flipped_of["a"] + flipped_of["b"] + softplus_of["d"]
+    assert value(2, first, 1) == pytest.approx(corrected + softplus_of["c"], rel=1e-5)
+    np.testing.assert_array_equal(numpy(found.value), [[0] * 4, [0] * 4, [0, 1, 0, 0]])
+    # Later b counts as present, and c is corrected besides; of image 0 again b alone.
+    assert value(2, first, 2) == pytest.approx(corrected + flipped_of["c"], rel=1e-5)
+    assert value(0, first, 2) == pytest.approx(corrected + softplus_of["c"], rel=1e-5)
+    np.testing.assert_array_equal(numpy(found.value), [[0, 1, 0, 0], [0] * 4, [0, 1, 1, 0]])
+    # Nothing unknown is left, and what was corrected stays so in epoch 0, too.
+    assert value(2, first, 0) == pytest.approx(corrected + flipped_of["c"], rel=1e-5)
+
+
+def test_permanent_corrections_in_fit_are_saved_with_the_model(tmp_path):
+    images, rows = small_images(), np.array([4, 0, 2, 1])
+    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0]], "int8")
+    model = small_classifier()
+    model.compile("sgd", LargeLoss("correct_permanently", 0.25, 5, 3), **FEW_STEPS)
+    y = {"labels": labels, "image_index": rows}
+    arguments = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    model.fit(images, y, epochs=1, **arguments)
+    assert not numpy(model.loss.estimator.found.value).any()
+    before = [numpy(weight) for weight in model.weights]
+    logits = numpy(model.intermediates(images, training=True)["logits"])
+    for weight, value in zip(model.weights, before):
+        weight.assign(value)
+    model.fit(images, y, initial_epoch=1, epochs=2, **arguments)
+
+    # 3 of 12: the unknown labels of the largest log-odds.
+    ranked = np.sort(np.where(labels == 0, logits, -np.inf).ravel())
+    mask = (labels == 0) & (logits >= ranked[-3])
+    expected = np.zeros((5, 3))
+    expected[rows] = mask
+    found = numpy(model.loss.estimator.found.value)
+    np.testing.assert_array_equal(found, expected)
+    model.fit(images, y, initial_epoch=2, epochs=3, **arguments)
+    found = numpy(model.loss.estimator.found.value)
+    assert found.sum() == 6
+    assert (found >= expected).all()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(numpy(loaded.loss.estimator.found.value), found)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_images": 5},
+        {"num_labels": 5},
+        {"scheme": "correct_temporarily", "num_images": 5, "num_labels": 3},
+        {"scheme": "reject", "num_images": 5, "num_labels": 3},
+    ],
+)
+def test_a_memory_is_for_permanent_corrections_alone(arguments):
+    with pytest.raises(ValueError, match="Expected `num_images`.*Received"):
+        LargeLoss(**{"scheme": "correct_permanently", **arguments})
 
 
 def test_compiled_with_the_epoch_as_a_tensor():

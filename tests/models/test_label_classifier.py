@@ -1,0 +1,177 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_patchpu import PatchClassifier
+from keras_patchpu.losses import ExpectedNegative, RegularizedOnlineLabelEstimation
+from keras_patchpu.optimizers import Lamb
+from tests.backend import FEW_STEPS
+from tests.small import calibrated_classifier, small_classifier, small_images, small_labels
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    return small_classifier()
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Recorded(keras.losses.Loss):
+    """Mean of one of its inputs: what the model gave becomes the loss."""
+
+    def __init__(self, of, inputs, name="recorded", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.of, self.inputs = of, tuple(inputs)
+
+    def call(self, y_true, y_pred):
+        assert set(y_pred) == set(self.inputs)
+        value = ops.cast(y_pred[self.of], "float32")
+        # Keeps a path to the weights, of no effect.
+        kept = 0.0 * ops.sum(y_pred["probabilities"], axis=-1)
+        per_image = ops.mean(ops.reshape(value, (ops.shape(value)[0], -1)), axis=-1)
+        return per_image + kept if len(value.shape) else value + kept
+
+    def get_config(self):
+        return {**super().get_config(), "of": self.of, "inputs": self.inputs}
+
+
+@pytest.mark.parametrize("name", ["logits", "image_embeddings", "score_maps"])
+def test_a_loss_gets_the_intermediates_that_it_names(model, name):
+    model.compile("sgd", Recorded(name, [name, "probabilities"]), **FEW_STEPS)
+    loss = model.evaluate(small_images(), small_labels(), verbose=0)
+    expected = model.explain(small_images(), [name])[name].mean()
+    assert loss == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_a_loss_gets_what_the_data_give_beside_the_labels(model):
+    model.compile("sgd", Recorded("extra", ["extra", "probabilities"]), **FEW_STEPS)
+    extra = np.arange(8, dtype="float32").reshape(4, 2)
+    targets = {"labels": small_labels(), "extra": extra}
+    assert model.evaluate(small_images(), targets, verbose=0) == pytest.approx(3.5)
+    history = model.fit(small_images(), targets, batch_size=2, verbose=0)
+    assert history.history["loss"] == pytest.approx([3.5])
+
+
+def test_metrics_get_labels_and_probabilities_whatever_the_loss_wants(model):
+    model.compile(
+        "sgd",
+        Recorded("extra", ["extra", "probabilities"]),
+        metrics=[keras.metrics.MeanMetricWrapper(mean_probability, name="probability")],
+        **FEW_STEPS,
+    )
+    targets = {"labels": small_labels(), "extra": np.zeros(4, "float32")}
+    found = model.evaluate(small_images(), targets, verbose=0, return_dict=True)
+    expected = (model.predict(small_images(), verbose=0) * small_labels()).sum(axis=-1).mean()
+    assert found["probability"] == pytest.approx(expected, rel=1e-4)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def mean_probability(y_true, y_pred):
+    return ops.sum(ops.cast(y_true, y_pred.dtype) * y_pred, axis=-1)
+
+
+def test_what_neither_model_nor_data_have_is_named(model):
+    model.compile("sgd", Recorded("other", ["other", "probabilities"]), run_eagerly=True)
+    with pytest.raises(ValueError, match=r"Recorded needs \['other'\].*an array of labels"):
+        model.fit(small_images(), small_labels(), verbose=0)
+
+
+def test_a_loss_gets_the_number_of_epochs_done(model):
+    model.compile("sgd", Recorded("epoch", ["epoch", "probabilities"]), **FEW_STEPS)
+    history = model.fit(small_images(), small_labels(), epochs=3, verbose=0)
+    assert history.history["loss"] == pytest.approx([0, 1, 2])
+    history = model.fit(
+        small_images(), small_labels(), initial_epoch=5, epochs=6, callbacks=[], verbose=0
+    )
+    assert history.history["loss"] == pytest.approx([5])
+
+
+def role(num_images=4):
+    loss = RegularizedOnlineLabelEstimation(num_images, 3, expected_positives=1.5, seed=3)
+    loss.start_from(small_labels(num_images))
+    return loss
+
+
+def role_targets():
+    return {"labels": small_labels(), "image_index": np.arange(4)}
+
+
+def estimates(model):
+    return ops.convert_to_numpy(model.loss.estimator.label_logits)
+
+
+def test_a_loss_with_weights_is_trained_with_the_model(model):
+    num_parameters = model.num_parameters
+    model.compile("adam", role(), **FEW_STEPS)
+    before = estimates(model)
+    paths = [variable.path for variable in model.trainable_variables]
+    assert sum(path.endswith("label_logits") for path in paths) == 1
+    assert model.num_parameters == num_parameters
+    model.fit(small_images(), role_targets(), batch_size=4, verbose=0)
+    # Adam's first step moves each number by the learning rate.
+    np.testing.assert_allclose(np.abs(estimates(model) - before), 1e-3, rtol=1e-2)
+
+
+def test_weights_of_the_loss_are_saved_and_training_goes_on(model, tmp_path):
+    def compiled(model):
+        optimizer = Lamb(1e-2, learning_rate_multipliers={"label_logits$": 10.0})
+        model.compile(optimizer, role(), **FEW_STEPS)
+
+    compiled(model)
+    train = {"batch_size": 4, "verbose": 0, "shuffle": False}
+    model.fit(small_images(), role_targets(), epochs=2, **train)
+    model.save(tmp_path / "model.keras")
+    other = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(estimates(other), estimates(model))
+    one = model.fit(small_images(), role_targets(), initial_epoch=2, epochs=4, **train)
+    two = other.fit(small_images(), role_targets(), initial_epoch=2, epochs=4, **train)
+    np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-4)
+    np.testing.assert_allclose(estimates(other), estimates(model), atol=1e-3)
+
+
+def test_compiling_anew_forgets_weights_and_counter_of_the_former_loss(model):
+    model.compile("adam", role(), **FEW_STEPS)
+    model.compile("adam", ExpectedNegative(), **FEW_STEPS)
+    assert model.loss_estimator is None and model.epoch_counter is not None
+    model.compile("adam", "binary_crossentropy", **FEW_STEPS)
+    assert model.epoch_counter is None
+    assert not any(v.path.endswith("label_logits") for v in model.trainable_variables)
+
+
+def test_predict_outputs_gives_what_explain_gives():
+    model = calibrated_classifier()
+    model.compile(**FEW_STEPS)
+    names = ["score_maps", "probabilities"]
+    found = model.predict_outputs(small_images(5), names, batch_size=2)
+    expected = model.explain(small_images(5))
+    assert sorted(found) == sorted(names)
+    for name in names:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+    # `predict` is not changed by it, before or after.
+    plain = model.predict(small_images(5), verbose=0)
+    np.testing.assert_allclose(plain, expected["probabilities"], atol=1e-5)
+    again = model.predict_outputs(small_images(5), names, batch_size=2)
+    np.testing.assert_allclose(again["score_maps"], expected["score_maps"], rtol=1e-4, atol=1e-5)
+
+
+def test_score_maps_are_the_log_odds_of_a_patch_alone():
+    """What the model says of an image of one patch is the score of that patch."""
+    model = calibrated_classifier()
+    single = PatchClassifier(
+        **{**model.get_config(), "image_size": (16, 16), "num_downsamples": 0, "name": "single"}
+    )
+    single.set_weights(model.get_weights())
+    images = small_images()
+    maps = model.explain(images, ["score_maps"])["score_maps"]
+    for row in range(2):
+        for column in range(2):
+            patch = images[:, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+            logits = single.explain(patch, ["logits"])["logits"]
+            np.testing.assert_allclose(maps[:, row, column], logits, rtol=1e-3, atol=1e-4)
+
+
+def test_score_maps_of_sampled_patches_are_not_given_in_training():
+    model = small_classifier(max_patches_per_level=2)
+    assert "score_maps" in model.intermediates(small_images(), training=False)
+    assert "score_maps" not in model.intermediates(small_images(), training=True)
