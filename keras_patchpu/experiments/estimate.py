@@ -40,6 +40,8 @@ _NOT_SPEED = (
     "expected_positives",
     "estimator_rate",
     "average_momentum",
+    "pseudo_label_share",
+    "pseudo_label_warmup",
     "second_label_share",
     "num_train",
     "num_validation",
@@ -83,7 +85,8 @@ def speed_key(config):
 def hours(config, measured):
     """Hours of a run: training steps, and what is predicted after each epoch.
 
-    These are the validation images, and with `en`, `en_cl` and `en_scl` the training images.
+    These are the validation images; with `en`, `en_cl` and `en_scl` the training images as well,
+    with `em_apl` in the epochs that give pseudo-labels.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -94,18 +97,34 @@ def hours(config, measured):
     """
     train, validation, _ = num_images(config)
     steps = math.ceil(train / config.batch_size)
+<<<<<<< HEAD
     predictions = math.ceil(validation / _prediction_batch(config))
     if config.loss in _PREDICTING:
         predictions += math.ceil(train / _prediction_batch(config))
     epoch = steps * measured["step_seconds"] + predictions * measured["prediction_seconds"]
     return config.epochs * epoch / 3600
+=======
+    batch = _prediction_batch(config)
+    predictions = config.epochs * math.ceil(validation / batch)
+    predictions += _training_passes(config) * math.ceil(train / batch)
+    seconds = config.epochs * steps * measured["step_seconds"]
+    return (seconds + predictions * measured["prediction_seconds"]) / 3600
+
+
+def _training_passes(config):
+    """How often all training images are predicted."""
+    if config.loss == "em_apl":
+        warmup = config.pseudo_label_warmup or max(config.epochs // 2, 1)
+        return max(config.epochs - warmup, 0)
+    return config.epochs if config.loss in _AVERAGING else 0
+>>>>>>> helper-c
 
 
 def disk_bytes(config, measured):
     """Bytes that a run needs at the most.
 
-    These are `last.keras` and `best.keras`; and running averages, of the last epoch and of the
-    one before it.
+    These are `last.keras` and `best.keras`; and what is remembered of the training images, after
+    the last epoch and the one before it.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -115,14 +134,22 @@ def disk_bytes(config, measured):
         Integer.
     """
     epochs_kept = min(config.epochs, 2)
-    return 2 * measured["model_bytes"] + epochs_kept * averages_bytes(config, measured["map_size"])
+    return 2 * measured["model_bytes"] + epochs_kept * memory_bytes(config, measured["map_size"])
 
 
+<<<<<<< HEAD
 def averages_bytes(config, map_size=None):
     """Bytes of the files of `PredictionAverages` or `PseudoLabels` after an epoch.
 
     Predictions and labels `(N, L)` are in single precision, score maps `(N, h, w, L)` in half
     precision.
+=======
+def memory_bytes(config, map_size=None):
+    """Bytes of the files of `PredictionAverages` or `PseudoLabels` after an epoch.
+
+    Averages and pseudo-labels `(N, L)` are in single precision, averages of score maps
+    `(N, h, w, L)` in half precision.
+>>>>>>> helper-c
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -133,7 +160,11 @@ def averages_bytes(config, map_size=None):
     """
     train, _, labels = num_images(config)
     size = 0
+<<<<<<< HEAD
     if config.loss in _PREDICTING:
+=======
+    if config.loss in (*_AVERAGING, "em_apl"):
+>>>>>>> helper-c
         size += _NPY_HEADER + 4 * train * labels
     if config.loss == "en_scl":
         size += _NPY_HEADER + 2 * train * labels * math.prod(map_size)
