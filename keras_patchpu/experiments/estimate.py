@@ -53,8 +53,6 @@ _NOT_SPEED = (
 _LOSSES_THAT_COUNT = ("wn", "role", "en_scl", "ll_cp")
 # Losses that average predictions, for which the training images are predicted each epoch.
 _AVERAGING = ("en", "en_cl", "en_scl")
-# The same of those that make pseudo-labels (as if in their warm-up, too).
-_PREDICTING = (*_AVERAGING, "em_apl")
 _NPY_HEADER = 128
 _SECONDS = 8  # from when on no further step is timed
 
@@ -97,13 +95,6 @@ def hours(config, measured):
     """
     train, validation, _ = num_images(config)
     steps = math.ceil(train / config.batch_size)
-<<<<<<< HEAD
-    predictions = math.ceil(validation / _prediction_batch(config))
-    if config.loss in _PREDICTING:
-        predictions += math.ceil(train / _prediction_batch(config))
-    epoch = steps * measured["step_seconds"] + predictions * measured["prediction_seconds"]
-    return config.epochs * epoch / 3600
-=======
     batch = _prediction_batch(config)
     predictions = config.epochs * math.ceil(validation / batch)
     predictions += _training_passes(config) * math.ceil(train / batch)
@@ -117,7 +108,6 @@ def _training_passes(config):
         warmup = config.pseudo_label_warmup or max(config.epochs // 2, 1)
         return max(config.epochs - warmup, 0)
     return config.epochs if config.loss in _AVERAGING else 0
->>>>>>> helper-c
 
 
 def disk_bytes(config, measured):
@@ -137,19 +127,11 @@ def disk_bytes(config, measured):
     return 2 * measured["model_bytes"] + epochs_kept * memory_bytes(config, measured["map_size"])
 
 
-<<<<<<< HEAD
-def averages_bytes(config, map_size=None):
-    """Bytes of the files of `PredictionAverages` or `PseudoLabels` after an epoch.
-
-    Predictions and labels `(N, L)` are in single precision, score maps `(N, h, w, L)` in half
-    precision.
-=======
 def memory_bytes(config, map_size=None):
     """Bytes of the files of `PredictionAverages` or `PseudoLabels` after an epoch.
 
     Averages and pseudo-labels `(N, L)` are in single precision, averages of score maps
     `(N, h, w, L)` in half precision.
->>>>>>> helper-c
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -160,11 +142,7 @@ def memory_bytes(config, map_size=None):
     """
     train, _, labels = num_images(config)
     size = 0
-<<<<<<< HEAD
-    if config.loss in _PREDICTING:
-=======
     if config.loss in (*_AVERAGING, "em_apl"):
->>>>>>> helper-c
         size += _NPY_HEADER + 4 * train * labels
     if config.loss == "en_scl":
         size += _NPY_HEADER + 2 * train * labels * math.prod(map_size)

@@ -123,11 +123,7 @@ def test_runs_of_one_speed_are_timed_once():
         other = dataclasses.replace(config, **changes)
         assert estimate.speed_key(config) != estimate.speed_key(other)
     keys = {estimate.speed_key(dataclasses.replace(config, loss=loss)) for loss in LOSSES}
-<<<<<<< HEAD
-    assert len(keys) == 5
-=======
     assert len(keys) == 1 + 4
->>>>>>> helper-c
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -138,6 +134,3 @@ def test_losses_that_take_time_of_their_own_are_timed(loss):
     assert (loss in estimate._LOSSES_THAT_COUNT) == bool(inputs - small)
     averaged = {"expected_negatives", "average", "average_maps"}
     assert (loss in estimate._AVERAGING) == bool(inputs & averaged)
-    assert (loss in estimate._PREDICTING) == (bool(inputs & averaged) or loss == "em_apl")
-    kept = estimate.averages_bytes(dataclasses.replace(config, num_train=20), (2, 2))
-    assert bool(kept) == (loss in estimate._PREDICTING)
