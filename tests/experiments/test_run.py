@@ -21,6 +21,7 @@ FILES = {
     "curves.png",
     "attention.png",
     "located.png",
+    "sharpened.png",
 }
 OF_WEAK_NEGATIVES = {"negatives.csv", "negatives.png"}
 
