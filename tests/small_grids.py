@@ -38,6 +38,7 @@ def write_run(folder, config, val_mAP, peak=None, **changes):
             "peak_in_box": peak,
             "attention_in_box": 0.25,
             "box_ap": {"0.3": 0.375, "0.5": 0.125},
+            "sharpened": {"peak_in_box": 0.75, "attention_in_box": 0.625},
         },
         "settings": config.settings(),
         **changes,

@@ -57,6 +57,7 @@ class TrainConfig:
         image_size: Side in pixels that images are resized to.
         patch_size: Side of a patch in pixels.
         num_downsamples: Smaller copies of the image, each half the side.
+        strides: Step between patches in pixels; by default a patch, so that none overlap.
         max_patches_per_level: Random patches of each level in training; all by default.
         features: Size of the embeddings.
         hidden_units: Neurons of the pooling MLP.
@@ -129,6 +130,7 @@ class TrainConfig:
     image_size: int = 640
     patch_size: int = 64
     num_downsamples: int = 3
+    strides: int | None = None
     max_patches_per_level: int | None = None
     features: int = 256
     hidden_units: int = 256

@@ -27,6 +27,8 @@ COLUMNS = (
     "attention_in_box",
     "box_ap_30",
     "box_ap_50",
+    "sharpened_peak_in_box",
+    "sharpened_in_box",
     "minutes",
     "parameters",
     "commit",
@@ -45,6 +47,8 @@ SCORES = {
     "attention_in_box": "attention inside the box",
     "box_ap_30": "box AP, overlap 0.3",
     "box_ap_50": "box AP, overlap 0.5",
+    "sharpened_peak_in_box": "sharpened: peak in the box",
+    "sharpened_in_box": "sharpened: inside the box",
 }
 _PAPER = {"paper_voc": "paper VOC", "paper_coco": "paper COCO"}
 _CURVES = ("val_mAP", "loss")
@@ -96,7 +100,7 @@ def read_run(name, folder):
     """
     report, environment = finished_report(folder), read_environment(folder)
     settings, places = report["settings"], report["localization"] or {}
-    box_ap = places.get("box_ap", {})
+    box_ap, sharpened = places.get("box_ap", {}), places.get("sharpened", {})
     return {
         "name": name,
         "dataset": settings["dataset"],
@@ -110,6 +114,8 @@ def read_run(name, folder):
         "attention_in_box": places.get("attention_in_box"),
         "box_ap_30": box_ap.get("0.3"),
         "box_ap_50": box_ap.get("0.5"),
+        "sharpened_peak_in_box": sharpened.get("peak_in_box"),
+        "sharpened_in_box": sharpened.get("attention_in_box"),
         "minutes": report["minutes"],
         "parameters": report["parameters"],
         "commit": environment["commit"],

@@ -63,6 +63,54 @@ def explain_validation(config, model, data):
     return Explained(scores, {reason: np.concatenate(why)}, index)
 
 
+def sharpened_heat(config, model, data, index):
+    """Heat of the validation images that says more exactly than attention where labels are.
+
+    Each patch's attention times its own probability of the label, of patches at half the step,
+    so with others between those that the model was trained on; of every level the sum, and of
+    these the product, as of `AttentionHeat` with `combine="product"`.
+
+    Args:
+        config: `TrainConfig`.
+        model: `PatchClassifier`.
+        data: `RunData`.
+        index: As of `Explained`.
+
+    Returns:
+        `AttentionHeat` of the labels that `index` has.
+    """
+    finer = finer_model(model)
+    weights, start = [], 0
+    for batch in _batches(data.validation_images(config)):
+        # There are up to four times as many patches.
+        for images in np.array_split(batch, min(4, len(batch))):
+            found = _sharpened(finer, images)
+            weights.append(found[index[start : start + len(images)] >= 0])
+            start += len(images)
+    weights = np.concatenate(weights)
+    return AttentionHeat(weights, finer.patch_boxes, model.image_size, index, "product")
+
+
+def sharpened_heat_of(model, images):
+    """The same of a few images, of all labels."""
+    finer = finer_model(model)
+    weights = _sharpened(finer, images)
+    return AttentionHeat(weights, finer.patch_boxes, model.image_size, combine="product")
+
+
+def finer_model(model):
+    """The model with steps of half a patch, or of what they are if that is less."""
+    extractor = model.patch_extractor
+    half = max(1, extractor.patch_size // 2)
+    return model.with_strides(min(half, extractor.strides or half))
+
+
+def _sharpened(finer, images):
+    """Attention times probabilities of patches, `(B, L, P)`."""
+    outputs = finer.explain(images, ("attention", "patch_logits"))
+    return outputs["attention"] / (1.0 + np.exp(-np.maximum(outputs["patch_logits"], -80.0)))
+
+
 def heat_of(model, outputs, image_size, index=None):
     """Heat maps of labels: of attention, or of a `ResNetClassifier` its Grad-CAM.
 
@@ -110,7 +158,24 @@ def has_boxes(validation):
     return validation.boxes is not None and any(np.any(boxes) for boxes in validation.boxes)
 
 
-def measure_places(model, data, explained, boxes):
+def measure_places(config, model, data, explained, boxes):
+    """Where the heat of the validation images lies: `measure_heat`, and of what else there is.
+
+    Returns:
+        Dict as of `measure_heat`; of a `PatchClassifier` with `"sharpened"`, another such dict,
+        of `sharpened_heat`.
+    """
+    side = min(_MEASURED_SIZE, *model.image_size)
+    heat = heat_of(model, explained.why, (side, side), explained.index)
+    places = measure_heat(heat, data, explained, boxes)
+    if _reason_of(model) == "attention":
+        heat = sharpened_heat(config, model, data, explained.index)
+        places["sharpened"] = measure_heat(heat, data, explained, boxes)
+        del places["sharpened"]["pairs"]
+    return places
+
+
+def measure_heat(heat, data, explained, boxes):
     """`localization` and `box_average_precision` of the validation images.
 
     Returns:
@@ -118,8 +183,6 @@ def measure_places(model, data, explained, boxes):
         and for each label: mean AP by the least intersection over union.
     """
     validation = data.validation
-    side = min(_MEASURED_SIZE, *model.image_size)
-    heat = heat_of(model, explained.why, (side, side), explained.index)
     where = (validation.labels, boxes, box_labels_of(validation))
     places = localization(heat, *where, validation.label_names)
     found = box_average_precision(heat, explained.scores, *where, ious=_IOUS, min_score=_MIN_SCORE)

@@ -12,6 +12,7 @@ from keras_patchpu.experiments.places import (
     heat_of,
     measure_places,
     seen_boxes,
+    sharpened_heat_of,
 )
 from keras_patchpu.metrics import heat_pixels, label_metrics, observed_metrics
 from keras_patchpu.metrics.heat_maps import boxes_of_label
@@ -25,7 +26,8 @@ def write_report(folder, config, model, data, rows):
     """Writes `report.json`, `report.md` and the pictures that it shows.
 
     `curves.png` and `attention.png`; `located.png` where the validation images have boxes, as
-    those of digits, VOC and COCO; `negatives.png` where the run has judged its weak negatives.
+    those of digits, VOC and COCO, and then of the paper's network `sharpened.png` too;
+    `negatives.png` where the run has judged its weak negatives.
 
     The model is scored as it is after the last epoch, as in the paper. The best epoch
     is named too, but it was chosen on the very images that it is scored on.
@@ -60,7 +62,7 @@ def write_report(folder, config, model, data, rows):
     else:
         observed = observed_metrics(validation.labels, scores)
     if boxes is not None:
-        places = measure_places(model, data, explained, boxes)
+        places = measure_places(config, model, data, explained, boxes)
         picture = _located_picture(config, model, data, explained, boxes, places.pop("pairs"))
         picture.savefig(folder / "located.png", dpi=100)
     negatives = _read_negatives(folder)
@@ -83,6 +85,9 @@ def write_report(folder, config, model, data, rows):
         draw_negatives_quality(negatives).savefig(folder / "negatives.png", dpi=100)
     picture = _attention_picture(config, model, data, scores, boxes)
     picture.savefig(folder / "attention.png", dpi=100)
+    if places is not None and "sharpened" in places:
+        picture = _attention_picture(config, model, data, scores, boxes, sharpened=True)
+        picture.savefig(folder / "sharpened.png", dpi=100)
     folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
     folder.write_text("report.md", _page(config, report))
     return report
@@ -100,14 +105,17 @@ def _read_negatives(folder):
     return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
 
-def _attention_picture(config, model, data, scores, boxes):
+def _attention_picture(config, model, data, scores, boxes, sharpened=False):
     """The first validation images, once for each label known present, as in Fig. 3."""
     validation = data.validation
     rows, columns = np.nonzero(validation.labels > 0)
     rows, columns = rows[:_NUM_PICTURES], columns[:_NUM_PICTURES]
     images = {row: data.validation_image(row, config) for row in rows}
-    outputs = model.explain(np.stack(list(images.values())))
-    heat = heat_of(model, outputs, model.image_size)
+    stack = np.stack(list(images.values()))
+    if sharpened:
+        heat, name = sharpened_heat_of(model, stack), "sharpened attention"
+    else:
+        heat, name = heat_of(model, model.explain(stack), model.image_size), _heat_name(config)
     places = {row: place for place, row in enumerate(images)}
     heatmaps = heat_pixels(heat, [places[row] for row in rows], columns, model.image_size)
     # A label without any heat is drawn as the plain image.
@@ -126,7 +134,7 @@ def _attention_picture(config, model, data, scores, boxes):
         titles,
         outlines,
         lowest=1.0,
-        heat_name=_heat_name(config),
+        heat_name=name,
     )
 
 
@@ -181,23 +189,38 @@ def _page(config, report):
 
 def _places_lines(places):
     """Pointing game, shares and box AP, and the best and worst located."""
-    lines = [
-        f"- its peak is in a box of the label: {places['peak_in_box']:.1%} of the labels",
-        f"- share of it inside the boxes: {places['attention_in_box']:.1%} "
-        f"(even attention: {places['box_area']:.1%})",
-    ]
-    found = [f"{value:.3f} at {iou}" for iou, value in places["box_ap"].items()]
-    lines.append(
-        "- average precision of boxes around what is at least half of the peak, mean of the "
-        f"labels, by the least intersection over union: {', '.join(found)}"
-    )
+    lines = _heat_lines(places)
     if places["labels_without_box"]:
         lines.append(
             f"- {places['labels_without_box']} present labels have no box and are left out"
         )
     if places["labels_without_heat"]:
         lines.append(f"- {places['labels_without_heat']} labels have no heat anywhere")
-    return [*lines, "", "![best and worst located labels](located.png)", ""]
+    lines += ["", "![best and worst located labels](located.png)", ""]
+    if "sharpened" in places:
+        lines += [
+            "Sharpened, beside the attention itself: the attention of each patch times its own "
+            "probability of the label, of patches at half the step, and multiplied over the "
+            "resolutions instead of added:",
+            "",
+            *_heat_lines(places["sharpened"]),
+            "",
+            "![sharpened attention of known labels, with their probabilities](sharpened.png)",
+            "",
+        ]
+    return lines
+
+
+def _heat_lines(places):
+    """The numbers of one kind of heat."""
+    found = [f"{value:.3f} at {iou}" for iou, value in places["box_ap"].items()]
+    return [
+        f"- its peak is in a box of the label: {places['peak_in_box']:.1%} of the labels",
+        f"- share of it inside the boxes: {places['attention_in_box']:.1%} "
+        f"(even: {places['box_area']:.1%})",
+        "- average precision of boxes around what is at least half of the peak, mean of the "
+        f"labels, by the least intersection over union: {', '.join(found)}",
+    ]
 
 
 def _negatives_lines(quality):

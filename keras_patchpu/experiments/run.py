@@ -186,6 +186,7 @@ def make_model(config, num_labels, label_names=None):
     return PatchClassifier(
         patch_size=config.patch_size,
         num_downsamples=config.num_downsamples,
+        strides=config.strides,
         max_patches_per_level=config.max_patches_per_level,
         features=config.features,
         hidden_units=config.hidden_units if config.feed_forward else None,

@@ -13,29 +13,41 @@ say how much of the attention lies in each cell.
 
 import numpy as np
 
+from keras_patchpu.validation import check_one_of
+
 # Cells of heat maps made at a time: 64 MB.
 _CELLS_AT_ONCE = 2**24
 
 
 class AttentionHeat:
-    """Heat maps of the attention of patches, all levels added up.
+    """Heat maps of the attention of patches, all levels combined.
 
     Constant on each of the rectangles that the edges of all patches cut the image into,
-    so these are the cells: 100 for 640x640 pixels of the default patches. `peaks` are those
-    of `attention_heatmap` with `fill="same"`, `masses` sums over pixels of `fill="shared"`.
+    so these are the cells: 100 for 640x640 pixels of the default patches. Levels, which are
+    patches of one size, are combined by
+
+    - `"sum"`: the attention of all patches added up. `peaks` are those of `attention_heatmap`
+      with `fill="same"`, `masses` sums over pixels of `fill="shared"`;
+    - `"product"`: what each level alone adds up to, divided by its mean over the area that it
+      covers, multiplied. A place is hot if it is so at all resolutions: coarse levels say
+      where about, fine ones where. `masses` are `peaks` times the areas of cells. A level
+      without any attention, and where a level has no patch, counts as even.
 
     Args:
-        attention: `(N, L, P)`; or, with `index`, `(M, P)`.
+        attention: `(N, L, P)`; or, with `index`, `(M, P)`. Any weights of patches that are not
+            negative; they need not sum to 1.
         patch_boxes: `(P, 4)`, as `PatchExtractor.patch_boxes` gives.
         image_size: `(height, width)` of the images in pixels.
         index: int `(N, L)`: which row of `attention` is an image's and a label's, -1 for
             none, where not all are kept. Defaults to `None`: all are.
+        combine: `"sum"` or `"product"`. Defaults to `"sum"`.
 
     Raises:
-        ValueError: Shapes do not fit.
+        ValueError: Shapes do not fit, or `combine` is another.
     """
 
-    def __init__(self, attention, patch_boxes, image_size, index=None):
+    def __init__(self, attention, patch_boxes, image_size, index=None, combine="sum"):
+        check_one_of("combine", combine, ("sum", "product"))
         self._attention, self._index = np.asarray(attention, dtype="float32"), index
         expected = 3 if index is None else 2
         patch_boxes = np.asarray(patch_boxes)
@@ -55,16 +67,37 @@ class AttentionHeat:
             across = (xs[:-1] >= left) & (xs[:-1] < right)
             patch[np.ix_(down, across)] = 1.0
         self.ys, self.xs = ys / height, xs / width
-        masses = covered * np.outer(np.diff(ys), np.diff(xs))
+        areas = np.outer(np.diff(ys), np.diff(xs))
+        masses = covered * areas
         masses /= masses.sum(axis=(1, 2), keepdims=True)
         self._covered, self._masses = covered, masses.astype("float32")
+        self._areas = (areas / areas.sum()).astype("float32")
+        self.combine = combine
+        # Sides of patches are those of their level but for rounding.
+        sides = np.round(patch_boxes[:, 2:] - patch_boxes[:, :2], 4)
+        self._level = np.unique(sides, axis=0, return_inverse=True)[1].ravel()
 
     def __call__(self, rows, columns):
         if self._index is None:
             attention = self._attention[rows, columns]
         else:
             attention = self._attention[_places(self._index, rows, columns)]
+        if self.combine == "product":
+            peaks = self._product(attention)
+            return peaks, peaks * self._areas
         return tuple(np.tensordot(attention, cells, 1) for cells in (self._covered, self._masses))
+
+    def _product(self, attention):
+        heat = np.ones((len(attention), *self._areas.shape), dtype="float32")
+        for level in range(self._level.max() + 1):
+            patches = self._level == level
+            here = np.tensordot(attention[:, patches], self._covered[patches], 1)
+            covered = self._covered[patches].any(axis=0)
+            mean = (here * self._areas).sum(axis=(1, 2), keepdims=True)
+            mean /= self._areas[covered].sum()
+            even = ~covered | (mean == 0)
+            heat *= np.where(even, 1.0, here / np.where(mean == 0, 1.0, mean))
+        return heat * attention.any(axis=1)[:, None, None]
 
 
 class ScoreMapHeat:

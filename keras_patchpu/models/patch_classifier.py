@@ -177,9 +177,10 @@ class PatchClassifier(LabelClassifier):
         Returns:
             Dict of `"patches"` (B, P, h, w, 3), `"patch_embeddings"` (B, P, F),
             `"attention"` (B, L, P), `"image_embeddings"` (B, L, F), `"logits"` (B, L),
-            `"probabilities"` (B, L) and `"score_maps"` (B, rows, columns, L): the log-odds if
-            all attention were on one patch of the first level. (With `max_patches_per_level`
-            the patches of a training step are no grid: then there are no score maps.)
+            `"probabilities"` (B, L), `"patch_logits"` (B, L, P): the log-odds if all attention
+            were on one patch, and `"score_maps"` (B, rows, columns, L): those of the first
+            level. (With `max_patches_per_level` the patches of a training step are no grid:
+            then there are no score maps.)
         """
         patches = self.patch_extractor(images, training=training)
         patch_embeddings = self.patch_embedder(patches, training=training)
@@ -195,6 +196,9 @@ class PatchClassifier(LabelClassifier):
             "logits": logits,
             "probabilities": probabilities,
         }
+        if names is None or "patch_logits" in names:
+            patch_logits = self._patch_logits(patch_embeddings)
+            outputs["patch_logits"] = ops.transpose(patch_logits, (0, 2, 1))
         sampled = training and self.patch_extractor.max_patches_per_level is not None
         if not sampled and (names is None or "score_maps" in names):
             outputs["score_maps"] = self._score_maps(patch_embeddings)
@@ -202,15 +206,34 @@ class PatchClassifier(LabelClassifier):
 
     def _score_maps(self, patch_embeddings):
         rows, columns = self.patch_extractor.level_grids(self.image_size)[0]
-        first = patch_embeddings[:, : rows * columns]
-        embeddings = self.codebook_attention_pool.embed(first)
-        maps = self.shared_softmax_head.log_odds_of_all(embeddings)
+        maps = self._patch_logits(patch_embeddings[:, : rows * columns])
         return ops.reshape(maps, (-1, rows, columns, self.num_labels))
+
+    def _patch_logits(self, patch_embeddings):
+        """Log-odds (B, P, L) of all labels by one patch each."""
+        embeddings = self.codebook_attention_pool.embed(patch_embeddings)
+        return self.shared_softmax_head.log_odds_of_all(embeddings)
 
     @property
     def patch_boxes(self):
         """Boxes `(P, 4)` of the patches, see `PatchExtractor.patch_boxes`."""
         return self.patch_extractor.patch_boxes(self.image_size)
+
+    def with_strides(self, strides):
+        """A copy with the same weights that moves its window by other steps.
+
+        With small steps it sees patches between those that it was trained on, so that heat maps
+        of its attention are finer. Its probabilities are others.
+
+        Args:
+            strides: Step between patches in pixels of their level.
+
+        Returns:
+            `PatchClassifier`, not compiled.
+        """
+        model = type(self).from_config({**self.get_config(), "strides": strides})
+        model.set_weights(self.get_weights())
+        return model
 
     def fused(self):
         """A copy for prediction, its batch norms folded into the convolutions.

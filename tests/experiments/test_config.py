@@ -55,6 +55,7 @@ def test_saved_settings_are_whole_and_read_back():
         (["train", "--epochs", "many"], "epochs"),
         (["train", "--epochs", "0"], "`epochs` to be a positive integer"),
         (["train", "--theta", "2"], "`theta`"),
+        (["train", "--strides", "0"], "`strides` to be a positive integer"),
         (["train", "--no-such-option", "1"], "no-such-option"),
         (["train", "--dataset", "voc", "--data-dir", "nowhere"], "nowhere"),
         (["train", "--dataset", "coco", "--data-dir", "nowhere"], "nowhere"),

@@ -44,6 +44,8 @@ def test_ledger_of_finished_runs(tmp_path):
         "attention_in_box": "0.25",
         "box_ap_30": "0.375",
         "box_ap_50": "0.125",
+        "sharpened_peak_in_box": "0.75",
+        "sharpened_in_box": "0.625",
         "minutes": "1.5",
         "parameters": "215842",
         "commit": "4a25ee9",

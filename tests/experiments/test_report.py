@@ -87,7 +87,8 @@ def test_places_of_several_boxes_a_label_by_hand():
     index = np.array([[0, -1, -1], [-1, 1, -1], [2, -1, -1]])
     scores = np.array([[0.9, 0.01, 0.01], [0.01, 0.8, 0.01], [0.7, 0.01, 0.01]])
     explained = places.Explained(scores, {"attention": attention}, index)
-    result = places.measure_places(model, small_data(files), explained, boxes)
+    heat = AttentionHeat(attention, model.patch_boxes, (32, 32), index)
+    result = places.measure_heat(heat, small_data(files), explained, boxes)
     assert result["peak_in_box"] == 0.5  # the middle of the image is no quarter's inside
     # 0.75 + half of 0.25 in the two boxes of image 0, a quarter in that of image 1.
     assert result["attention_in_box"] == pytest.approx((0.875 + 0.25) / 2)
@@ -103,6 +104,40 @@ def test_places_of_several_boxes_a_label_by_hand():
     ]
     json.dumps(result["per_label"])
     assert result["pairs"]["row"].tolist() == [0, 1]
+
+
+def test_sharpened_heat_by_hand():
+    model, images = calibrated_classifier(), small_images(3)
+    # Steps of 8 pixels: 3x3 patches of 16 pixels of 32x32, and one of the image at half its size.
+    finer = places.finer_model(model)
+    assert finer.patch_extractor.strides == 8 and len(finer.patch_boxes) == 10
+    outputs = finer.explain(images)
+    weights = outputs["attention"] / (1 + np.exp(-outputs["patch_logits"]))
+    expected = np.zeros((3, 3, 4, 4))
+    for patch in range(9):
+        row, column = divmod(patch, 3)
+        here = expected[:, :, row : row + 2, column : column + 2]
+        here += weights[:, :, patch, None, None]
+    # The one patch of the second level is even.
+    expected /= expected.mean(axis=(2, 3), keepdims=True)
+    rows, columns = np.nonzero(np.ones((3, 3)))
+    peaks, masses = places.sharpened_heat_of(model, images)(rows, columns)
+    assert expected.max() > 1.01  # nothing is even
+    np.testing.assert_allclose(peaks, expected[rows, columns], rtol=1e-3)
+    np.testing.assert_allclose(masses, peaks / 16, rtol=1e-5)
+
+    # The same, image by image, of the labels that are kept.
+    index = np.array([[0, -1, 1], [-1, -1, 2], [3, -1, -1]])
+    config = TrainConfig(output="unused")
+    data = small_data(digits_of(images, np.eye(3)))
+    kept = places.sharpened_heat(config, model, data, index)
+    found, _ = kept([0, 0, 1, 2], [0, 2, 2, 0])
+    np.testing.assert_allclose(found, expected[[0, 0, 1, 2], [0, 2, 2, 0]], rtol=1e-3)
+
+
+def test_steps_are_never_made_larger():
+    assert places.finer_model(small_classifier(strides=4)).patch_extractor.strides == 4
+    assert places.finer_model(small_classifier(strides=12)).patch_extractor.strides == 8
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
@@ -166,6 +201,7 @@ def test_report_of_a_model_without_attention(tmp_path):
     localization = report["localization"]
     assert localization["attention_in_box"] == pytest.approx(shares.sum() / 4, abs=1e-4)
     assert localization["labels_without_heat"] == (~with_heat).sum()
+    assert "sharpened" not in localization and not (tmp_path / "sharpened.png").exists()
     assert json.loads((tmp_path / "report.json").read_text()) == report
     page = (tmp_path / "report.md").read_text()
     assert "Where the Grad-CAM of a known label lies" in page and "negatives.png" not in page
@@ -185,6 +221,30 @@ def test_report_tells_how_right_the_weak_negatives_were(tmp_path):
     page = (tmp_path / "report.md").read_text()
     assert "precision not defined, recall 0.000, AUC 0.500; 90.0% of the labels" in page
     assert (tmp_path / "negatives.png").stat().st_size > 5_000
+
+
+def test_report_tells_the_sharpened_heat_beside_the_attention(tmp_path):
+    model, images, labels = calibrated_classifier(), small_images(4), np.eye(3)[[0, 1, 2, 0]]
+    boxes = np.zeros((4, 3, 4), "float32")
+    boxes[labels > 0] = TOP_LEFT
+    report = write_small_report(tmp_path, model, digits_of(images, labels, boxes))
+    localization = report["localization"]
+    rows, columns = np.nonzero(labels)
+    for heat, found in (
+        (places.sharpened_heat_of(model, images), localization["sharpened"]),
+        (places.heat_of(model, model.explain(images), (32, 32)), localization),
+    ):
+        _, masses = heat(rows, columns)
+        half = len(heat.ys) // 2
+        shares = masses[:, :half, :half].sum((1, 2)) / masses.sum((1, 2))
+        assert found["attention_in_box"] == pytest.approx(shares.mean(), abs=1e-4)
+        assert set(found["box_ap"]) == {"0.3", "0.5"} and "pairs" not in found
+    assert localization["sharpened"]["attention_in_box"] != localization["attention_in_box"]
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    page = (tmp_path / "report.md").read_text()
+    for found in (localization, localization["sharpened"]):
+        assert f"share of it inside the boxes: {found['attention_in_box']:.1%}" in page
+    assert (tmp_path / "sharpened.png").stat().st_size > 10_000
 
 
 # === The callback of a run ===

@@ -21,6 +21,7 @@ FILES = {
     "curves.png",
     "attention.png",
     "located.png",
+    "sharpened.png",
 }
 OF_WEAK_NEGATIVES = {"negatives.csv", "negatives.png"}
 
@@ -136,3 +137,9 @@ def test_the_cosine_schedule_ends_at_two_percent():
     assert float(schedule(0)) == pytest.approx(1e-3)
     assert float(schedule(10)) == pytest.approx(1e-3 * (0.02 + 0.98 / 2))
     assert float(schedule(20)) == pytest.approx(2e-5)
+
+
+def test_steps_between_patches_reach_the_model(tmp_path):
+    assert run_module.make_model(tiny(tmp_path), 3).patch_extractor.strides is None
+    model = run_module.make_model(tiny(tmp_path, strides=8), 3)
+    assert len(model.patch_boxes) == 9 + 1

@@ -42,6 +42,44 @@ def test_attention_on_cells_of_two_sizes():
     np.testing.assert_allclose(masses[0], [[0.6 + 0.1, 0.3]], rtol=1e-6)
 
 
+# Two levels: the four quarters in reading order, and one patch of the middle.
+LEVELS = np.array(
+    [[0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1], [0.5, 0, 1, 0.5], [0.5, 0.5, 1, 1], [0, 0.25, 1, 0.75]]
+)
+
+
+def test_levels_multiplied_by_hand():
+    attention = np.array([[[0.4, 0.2, 0.1, 0.1, 0.2]]])
+    heat = AttentionHeat(attention, LEVELS, (8, 8), combine="product")
+    np.testing.assert_allclose(heat.xs, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(heat.ys, [0, 0.5, 1])
+    peaks, masses = heat([0], [0])
+    # The quarters by their mean 0.2; the one patch of the other level is even.
+    expected = [[2, 2, 1, 1], [0.5, 0.5, 0.5, 0.5]]
+    np.testing.assert_allclose(peaks[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(masses[0], peaks[0] / 8, rtol=1e-6)
+
+    # A second patch of that level, right of the first: what neither covers stays as it was.
+    levels = np.concatenate([LEVELS, [[0, 0.5, 1, 1]]])
+    attention = np.array([[[0.4, 0.2, 0.1, 0.1, 0.15, 0.05]]])
+    heat = AttentionHeat(attention, levels, (8, 8), combine="product")
+    # Columns of it: none, 0.15, 0.2, 0.05; their mean 0.4 / 3.
+    factors = np.array([1, 0.15 * 7.5, 0.2 * 7.5, 0.05 * 7.5])
+    np.testing.assert_allclose(heat([0], [0])[0][0], expected * factors, rtol=1e-5)
+    # Any weights will do, and only those within a level count.
+    other = AttentionHeat(attention * [30, 30, 30, 30, 7, 7], levels, (8, 8), combine="product")
+    np.testing.assert_allclose(other([0], [0]), heat([0], [0]), rtol=1e-5)
+
+
+def test_a_level_without_attention_is_even_and_none_at_all_is_no_heat():
+    attention = np.array([[[0, 0, 0, 0, 0.2], [0.4, 0.2, 0.1, 0.1, 0], [0, 0, 0, 0, 0]]])
+    heat = AttentionHeat(attention, LEVELS, (8, 8), combine="product")
+    peaks, _ = heat([0, 0, 0], [0, 1, 2])
+    np.testing.assert_allclose(peaks[0], 1.0)
+    np.testing.assert_allclose(peaks[1], [[2, 2, 1, 1], [0.5, 0.5, 0.5, 0.5]], rtol=1e-6)
+    np.testing.assert_array_equal(peaks[2], 0)
+
+
 def test_pixels_are_those_of_attention_heatmap():
     attention = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 3))
     heat = AttentionHeat(attention, PATCHES, (13, 10))  # edges are rounded
@@ -107,6 +145,10 @@ def test_never_all_maps_at_once(monkeypatch):
     [
         (lambda: AttentionHeat(np.ones((1, 2)), PATCHES, (4, 4)), r"\(N, L, P\).*\(1, 2\)"),
         (lambda: AttentionHeat(np.ones((1, 2, 5)), PATCHES, (4, 4)), r"\(1, 2, 5\), \(3, 4\)"),
+        (
+            lambda: AttentionHeat(np.ones((1, 2, 3)), PATCHES, (4, 4), combine="mean"),
+            "`combine`.*'product'.*mean",
+        ),
         (lambda: ScoreMapHeat(np.ones((2, 2, 1)), (4, 4)), r"\(N, h, w, L\).*\(2, 2, 1\)"),
         (lambda: ScoreMapHeat(-np.ones((1, 2, 2, 1)), (4, 4)), "not negative.*-1"),
         (lambda: ScoreMapHeat(np.full((1, 2, 2, 1), np.nan), (4, 4)), "finite.*nan"),

@@ -67,6 +67,7 @@ def test_explain_names_and_shapes_and_predict():
         "image_embeddings": (4, 3, 8),
         "logits": (4, 3),
         "probabilities": (4, 3),
+        "patch_logits": (4, 3, 5),
         "score_maps": (4, 2, 2, 3),
     }
     assert {values.dtype.name for values in outputs.values()} == {"float32"}
@@ -280,6 +281,35 @@ def test_load_in_a_process_that_only_imports_the_package(trained, tmp_path):
         assert sum(name.startswith("optimizer/") for name in result) == len(own)
         for index, variable in enumerate(own):
             np.testing.assert_array_equal(result[f"optimizer/{index}"], numpy(variable))
+
+
+def test_other_strides_see_the_same_patches_and_those_between():
+    images = small_images()
+    model = calibrated_classifier()
+    finer = model.with_strides(8)
+    assert finer.patch_extractor.strides == 8 and model.patch_extractor.strides is None
+    ours, theirs = model.explain(images), finer.explain(images)
+    assert theirs["attention"].shape[-1] == 10
+    # Of 3x3 patches the four in the corners, and the one of the second level.
+    for name in ("patch_embeddings", "patch_logits"):
+        axis = 1 if name == "patch_embeddings" else 2
+        same = np.take(theirs[name], [0, 2, 6, 8, 9], axis=axis)
+        np.testing.assert_allclose(same, ours[name], rtol=1e-3, atol=1e-4)
+    assert np.ptp(ours["patch_logits"]) > 1e-3
+
+
+def test_logits_of_patches_are_those_of_all_attention_on_one():
+    model, images = calibrated_classifier(), small_images()
+    explained = model.explain(images)
+    pool, head = model.codebook_attention_pool, model.shared_softmax_head
+    for patch in range(5):
+        alone = np.repeat(explained["patch_embeddings"][:, patch, None], 3, axis=1)
+        _, logits = head(pool.embed(keras.ops.convert_to_tensor(alone)), return_logits=True)
+        found = explained["patch_logits"][:, :, patch]
+        np.testing.assert_allclose(found, numpy(logits), rtol=1e-3, atol=1e-4)
+    maps = explained["score_maps"].reshape(4, 4, 3)  # images, places, labels
+    first = explained["patch_logits"][:, :, :4].swapaxes(1, 2)
+    np.testing.assert_allclose(first, maps, rtol=1e-5, atol=1e-6)
 
 
 def test_fused_has_the_same_probabilities_and_no_batch_norm(tmp_path):
