@@ -6,13 +6,15 @@ from keras_patchpu.experiments.ledger import SCORES, mean_and_spread, paper_numb
 from keras_patchpu.visualize import _BLUE, _DARK, _GREY, _ORANGE, _figure
 
 _PAPER = {"paper_voc": ("the paper's, VOC", "D"), "paper_coco": ("the paper's, COCO", "s")}
+_BELOW = 0.25  # of the distance between rows
+_LEAST_SPAN = 1.0  # percent; less would make much of nothing
 
 
 def draw_table(rows, columns=("val_mAP",)):
     """Draws the table of a ledger: a line for each row, a panel for each column, in percent.
 
     A dot is the mean over seeds, its bar one standard deviation (n - 1) to each side, the small
-    dots are the seeds. Beside rows that are named as one of the paper's Table 1 stand its
+    dots below it are the seeds. Beside rows that are named as one of the paper's Table 1 stand its
     numbers, in the panel of `val_mAP`: they are of other data unless the ledger is of VOC or COCO.
 
     Args:
@@ -39,7 +41,8 @@ def draw_table(rows, columns=("val_mAP",)):
             raise ValueError(
                 f"Expected at least one run with a number in {column!r}. Received: {len(rows)} runs"
             )
-    figure = _figure(1.4 + 3.3 * len(columns), 0.9 + 0.3 * len(names) + 0.35)
+    width = min(4.4, 11 / len(columns))
+    figure = _figure(1.4 + width * len(columns), 1.3 + 0.32 * len(names))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, column in zip(panels, columns):
         for place, name in enumerate(names):
@@ -49,17 +52,22 @@ def draw_table(rows, columns=("val_mAP",)):
             mean, spread = mean_and_spread(values)
             style = {"color": _BLUE, "markersize": 6, "capsize": 3, "zorder": 3}
             mark = axes.errorbar(mean, place, xerr=spread, fmt="o", **style)
-            axes.plot(values, [place] * len(values), "o", color=_BLUE, alpha=0.35, markersize=3)
+            below = [place + _BELOW] * len(values)
+            axes.plot(values, below, "o", color=_BLUE, alpha=0.5, markersize=2.5)
         mark.set_label("mean and standard deviation over seeds")
         if column == "val_mAP":
             _draw_paper(axes, names)
         axes.set_title(SCORES.get(column, column), fontsize=10)
         axes.set_xlabel("%", fontsize=9)
+        lowest, highest = axes.get_xlim()
+        if highest - lowest < _LEAST_SPAN:
+            middle = (lowest + highest) / 2
+            axes.set_xlim(middle - _LEAST_SPAN / 2, middle + _LEAST_SPAN / 2)
         axes.tick_params(labelsize=9)
         axes.grid(alpha=0.3)
         _bare(axes)
     panels[0].set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()  # shared: the first row is the highest, as in a table
+    panels[0].set_ylim(len(names) - 0.4, -0.6)  # shared: the first row is the highest
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure

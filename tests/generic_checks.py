@@ -30,6 +30,9 @@ class Case:
         bad: Pairs of an argument and a value that must be refused.
         inputs: Shape of one input of a layer or model, without the batch.
         sublayers: Number of layers inside a layer or model, itself not counted.
+        calibrated: Whether batch norms need the statistics of `data()`: with random ones the
+            outputs of a deep network are all 0 and 1.
+        full_precision: Names of those inside that compute in float32 whatever the dtype policy.
     """
 
     cls: type
@@ -37,6 +40,8 @@ class Case:
     bad: list
     inputs: tuple = ()
     sublayers: int = 0
+    calibrated: bool = False
+    full_precision: tuple = ()
 
     @property
     def kind(self):
@@ -102,7 +107,20 @@ def built_layer(case, **kwargs):
     if not layer.built:
         layer.build((None, *case.inputs))
     randomize(layer)
+    if case.calibrated:
+        calibrate(layer, case.data())
     return layer
+
+
+def calibrate(layer, data):
+    """Gives Keras's batch norms the statistics of these data."""
+    inner = list(layer._flatten_layers(include_self=False))
+    norms = [each for each in inner if isinstance(each, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum, norm.own_momentum = 0.0, norm.momentum
+    layer(data, training=True)
+    for norm in norms:
+        norm.momentum = norm.own_momentum
 
 
 def as_model(case, layer):
@@ -121,7 +139,8 @@ def check_config(case):
     own = constructor_arguments(case.cls)
     for name, default in own.items():
         # Without batch norms a layer is another one: tests of `PatchClassifier.fused` have it.
-        if name not in ("name", "batch_norm"):
+        # Weights of ImageNet would be downloaded: tests of `ResNetClassifier` have them.
+        if name not in ("name", "batch_norm", "weights"):
             assert name in case.arguments, f"the case leaves out {name!r}"
             assert case.arguments[name] is not default
             assert plain(case.arguments[name]) != default, f"{name!r} is at its default"
@@ -218,8 +237,10 @@ def check_mixed_precision(case, policy):
     inner = list(layer._flatten_layers(include_self=False))
     assert len(inner) == case.sublayers
     for each in inner:
-        if not isinstance(each, keras.layers.InputLayer):
-            assert each.dtype_policy.name == policy, each.name
+        # (A model inside computes nothing of its own.)
+        if not isinstance(each, (keras.layers.InputLayer, keras.Model)):
+            expected = "float32" if each.name in case.full_precision else policy
+            assert each.dtype_policy.name == expected, each.name
     floats = [v for v in layer.variables if "float" in dtypes(v)]
     assert {dtypes(v) for v in floats} <= {"float32"}
     assert dtypes(layer(case.data())) == dtypes(layer(keras.Input(case.inputs)))
@@ -242,18 +263,46 @@ def check_compiled(case):
 # === Losses ===
 
 
+def build_loss(case, num_labels):
+    """The case's loss, for this number of labels where it wants to know it."""
+    return case.build(**({"num_labels": num_labels} if "num_labels" in case.arguments else {}))
+
+
 def predictions_of(case, logits, embeddings=None):
     """What the loss takes as `y_pred`: probabilities, or a dict for a loss that names `inputs`."""
-    if not hasattr(case.cls, "inputs"):
-        return 1 / (1 + np.exp(-np.clip(logits, -700, 700).astype("float64")))
+    loss = build_loss(case, logits.shape[1])
+    probabilities = 1 / (1 + np.exp(-np.clip(logits, -700, 700).astype("float64")))
+    if not hasattr(loss, "inputs"):
+        return probabilities
+    random = np.random.default_rng(0)
     if embeddings is None:
-        embeddings = np.random.default_rng(0).normal(size=(*logits.shape, 4))
+        embeddings = random.normal(size=(*logits.shape, 4))
+    images, num_labels = logits.shape
     predictions = {
         "logits": logits,
-        "image_embeddings": embeddings.astype("float32"),
-        "epoch": np.array(2, "float32"),
+        "probabilities": probabilities,
+        "image_embeddings": embeddings,
+        # Two places, of which one has the extremes.
+        "score_maps": np.stack([logits, np.ones_like(logits)], axis=1)[:, None],
+        "epoch": np.array(2),
+        **targets_of_data(images, num_labels, (1, 2)),
     }
-    return {name: predictions[name] for name in case.cls.inputs}
+    return {name: predictions[name].astype("float32") for name in loss.inputs}
+
+
+def targets_of_data(images, num_labels, map_size):
+    """What the data give a loss beside labels, by name."""
+    random = np.random.default_rng(1)
+    return {
+        "image_index": np.arange(images)[::-1].copy(),
+        "expected_negatives": random.integers(0, 2, (images, num_labels)),
+        "average": random.uniform(size=(images, num_labels)),
+        "average_maps": random.uniform(size=(images, *map_size, num_labels)),
+    }
+
+
+# What a model computes, as opposed to what the data give.
+COMPUTED = {"logits", "probabilities", "image_embeddings", "score_maps"}
 
 
 def loss_and_gradients(loss, labels, y_pred):
@@ -265,7 +314,7 @@ def loss_and_gradients(loss, labels, y_pred):
     slopes = {
         name: gradient(lambda x, name=name: loss(labels, {**y_pred, name: x}), y_pred[name])
         for name in y_pred
-        if name != "epoch"
+        if name in COMPUTED
     }
     return numpy(loss(labels, y_pred)), slopes
 
@@ -284,7 +333,7 @@ def check_extreme_predictions(case):
     if not isinstance(y_pred, dict):
         y_pred = y_pred.astype("float32")
         assert {0.0, 1.0} <= set(y_pred.ravel())
-    value, slopes = loss_and_gradients(case.build(), labels, y_pred)
+    value, slopes = loss_and_gradients(build_loss(case, labels.shape[1]), labels, y_pred)
     assert np.isfinite(value) and value > 0
     for name, slope in slopes.items():
         assert np.isfinite(slope).all(), name
@@ -299,7 +348,7 @@ def check_degenerate_embeddings(case):
         embeddings[:, 0] = 0
         embeddings[0, 6] = 0
         y_pred = predictions_of(case, logits, embeddings)
-        value, slopes = loss_and_gradients(case.build(), labels, y_pred)
+        value, slopes = loss_and_gradients(build_loss(case, labels.shape[1]), labels, y_pred)
         assert np.isfinite(value)
         assert set(slopes) == {"logits", "image_embeddings"}
         for name, slope in slopes.items():
@@ -310,7 +359,7 @@ def check_nothing_observed(case):
     """A batch without any observed label has a finite loss, of 0 where labels are all there is."""
     logits = np.array([[0.5, -1.0]], "float32")
     y_pred = predictions_of(case, logits)
-    value, slopes = loss_and_gradients(case.build(), np.zeros((1, 2), "int8"), y_pred)
+    value, slopes = loss_and_gradients(build_loss(case, 2), np.zeros((1, 2), "int8"), y_pred)
     assert np.isfinite(value)
     for slope in slopes.values():
         assert np.isfinite(slope).all()
@@ -322,11 +371,12 @@ def check_half_precision(case):
     y_pred = predictions_of(case, logits)
     half = keras.tree.map_structure(lambda x: x.astype("float16"), y_pred)
     full = keras.tree.map_structure(lambda x: x.astype("float32"), half)
-    loss = case.build()
+    # (Not one loss for both: some remember what they were called with.)
+    loss, same = (build_loss(case, labels.shape[1]) for _ in range(2))
     value = loss(labels, keras.tree.map_structure(ops.convert_to_tensor, half))
     assert dtypes(value) == "float32"
     assert np.isfinite(numpy(value))
-    np.testing.assert_allclose(numpy(value), numpy(loss(labels, full)), rtol=1e-6)
+    np.testing.assert_allclose(numpy(value), numpy(same(labels, full)), rtol=1e-6)
 
 
 def check_loss_saving(case, path):
@@ -334,14 +384,21 @@ def check_loss_saving(case, path):
     from small import calibrated_classifier, small_images, small_labels
 
     model = calibrated_classifier()
-    model.compile(loss=case.build(), **FEW_STEPS)
+    loss = build_loss(case, model.num_labels)
+    model.compile(loss=loss, **FEW_STEPS)
+    if getattr(loss, "estimator", None) is not None:
+        randomize(loss.estimator)
     model.save(path)
     loaded = keras.saving.load_model(path)
     assert type(loaded.loss) is case.cls
-    assert plain(loaded.loss.get_config()) == plain(model.loss.get_config())
-    if not set(getattr(model.loss, "inputs", ())) <= set(model.explain(small_images())):
-        return  # it needs more than the model gives
-    losses = [each.evaluate(small_images(), small_labels(), verbose=0) for each in (model, loaded)]
+    assert plain(loaded.loss.get_config()) == plain(loss.get_config())
+    images, labels = small_images(), small_labels()
+    wanted = set(getattr(loss, "inputs", ())) - COMPUTED - {"epoch"}
+    if wanted:
+        map_size = model.explain(images, ["score_maps"])["score_maps"].shape[1:3]
+        targets = targets_of_data(len(images), model.num_labels, map_size)
+        labels = {"labels": labels, **{name: targets[name] for name in wanted}}
+    losses = [each.evaluate(images, labels, verbose=0) for each in (model, loaded)]
     assert np.isfinite(losses[0])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
 

@@ -19,6 +19,9 @@ WITHOUT_CONFIG = {
     "WeakNegativeQuality",
 }
 
+# What subclasses share; cannot be used by itself.
+ABSTRACT = {"LabelClassifier"}
+
 NAN = float("nan")
 NOT_POSITIVE_INTEGERS = [0, -1, 1.5, "2", True]
 NOT_MOMENTUMS = [-0.1, 1.0, NAN, "0.9", None]
@@ -56,6 +59,13 @@ LABEL_LOSS_BAD = [
 NOT_REDUCTIONS = [("label_reduction", "max"), ("label_reduction", None)]
 NOT_SMOOTHINGS = [-0.1, 0.6, NAN, "0", None]
 NOT_WEIGHTS = [-0.1, NAN, "1", None]
+
+EXPECTED_NEGATIVE = {"warmup_epochs": 2, "label_reduction": "sum", "epsilon": 1e-3}
+EXPECTED_NEGATIVE_BAD = [*LABEL_LOSS_BAD, *bad_values(NOT_POSITIVE_INTEGERS, "warmup_epochs")]
+CONSISTENCY_BAD = [
+    *bad_values(NOT_WEIGHTS, "consistency_weight"),
+    *bad_values(["euclidean", None, 1], "distance"),
+]
 
 CASES = [
     Case(
@@ -180,6 +190,35 @@ CASES = [
         sublayers=1 + 1 + 46 + 1 + 1 + 2 + 1,
     ),
     Case(
+        models.ResNetClassifier,
+        {
+            "num_labels": 3,
+            "image_size": (40, 48),
+            "width": 0.05,
+            "output_stride": 16,
+            "batch_norm_momentum": 0.9,
+            "label_names": ("a", "b", "c"),
+            "thresholds": (0.1, 0.5, 0.9),
+            "image_fit": "pad",
+        },
+        bad=[
+            *bad_values(NOT_POSITIVE_INTEGERS, "num_labels"),
+            *bad_values([48, (48,), (48, 52, 3), (48, None), (48.0, 52), (31, 52)], "image_size"),
+            *bad_values([0, -0.5, 1.1, NAN, None], "width"),
+            *bad_values([4, 64, None, "32"], "output_stride"),
+            *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
+            *bad_values(["places365", True], "weights"),
+            # Found out once the layers are made; as of `PatchClassifier`.
+            ("label_names", ("a", "b", "b")),
+            ("thresholds", (0.1, 0.5, 2)),
+            ("image_fit", "crop"),
+        ],
+        inputs=(40, 48, 3),
+        sublayers=6 + 175,
+        calibrated=True,
+        full_precision=("mean_score", "sigmoid"),
+    ),
+    Case(
         losses.BinaryCrossentropy,
         {"label_reduction": "mean", "epsilon": 1e-3, "label_smoothing": 0.1},
         bad=[*LABEL_LOSS_BAD, *bad_values(NOT_SMOOTHINGS, "label_smoothing")],
@@ -211,12 +250,16 @@ CASES = [
     Case(
         losses.LargeLoss,
         {
-            "scheme": "correct_temporarily",
+            "scheme": "correct_permanently",
             "relative_increase": 0.04,
+            "num_images": 4,
+            "num_labels": 3,
             "label_reduction": "sum",
         },
         bad=[
             *NOT_REDUCTIONS,
+            *bad_values([*NOT_POSITIVE_INTEGERS, None], "num_images", "num_labels"),
+            *bad_values(["reject", "correct_temporarily"], "scheme"),  # which remember nothing
             *bad_values(["LL-R", None, 1], "scheme"),
             *bad_values([-0.1, 1.1, NAN, "0", None], "relative_increase"),
         ],
@@ -289,6 +332,37 @@ CASES = [
         ],
     ),
     Case(
+        losses.RegularizedOnlineLabelEstimation,
+        {
+            "num_images": 4,
+            "num_labels": 3,
+            "expected_positives": 1.38,
+            "seed": 7,
+            "epsilon": 1e-3,
+        },
+        bad=[
+            *bad_values([*NOT_POSITIVE_INTEGERS, None], "num_images", "num_labels"),
+            *bad_values([0, -1, NAN, "1", None], "expected_positives"),
+            *bad_values([-1, 1.5, "a"], "seed"),
+            *bad_values([0, 1.0, NAN, "small"], "epsilon"),
+        ],
+    ),
+    Case(
+        losses.ExpectedNegative,
+        EXPECTED_NEGATIVE,
+        bad=EXPECTED_NEGATIVE_BAD,
+    ),
+    Case(
+        losses.ExpectedNegativeConsistency,
+        {**EXPECTED_NEGATIVE, "consistency_weight": 0.5, "distance": "crossentropy"},
+        bad=[*EXPECTED_NEGATIVE_BAD, *CONSISTENCY_BAD],
+    ),
+    Case(
+        losses.ExpectedNegativeSpatialConsistency,
+        {**EXPECTED_NEGATIVE, "consistency_weight": 0.5, "distance": "crossentropy"},
+        bad=[*EXPECTED_NEGATIVE_BAD, *CONSISTENCY_BAD],
+    ),
+    Case(
         losses.WeakNegative,
         {"theta": 0.25, "stop_gradient": False},
         bad=[
@@ -339,7 +413,7 @@ def exported_classes():
     for name in ("layers", "losses", "models", "optimizers", "metrics"):
         module = importlib.import_module(f"keras_patchpu.{name}")
         for public in getattr(module, "__all__", ()):
-            if inspect.isclass(getattr(module, public)):
+            if inspect.isclass(getattr(module, public)) and public not in ABSTRACT:
                 found[public] = getattr(module, public)
     return found
 
@@ -355,7 +429,7 @@ def test_every_exported_class_has_a_case():
 def test_every_case_has_bad_arguments():
     for case in CASES:
         assert case.bad, case.cls.__name__
-        assert {argument for argument, _ in case.bad} <= {*case.arguments, "batch_norm"}
+        assert {argument for argument, _ in case.bad} <= {*case.arguments, "batch_norm", "weights"}
 
 
 @cases("layer", "model", "loss", "optimizer")

@@ -53,7 +53,7 @@ def test_means_spreads_and_seeds_of_the_rows():
     # 60 and 80 %: mean 70, deviation 10 * sqrt(2).
     assert np.allclose(sorted(map(tuple, dots(scores)), key=len)[0], (70, 0))
     assert sorted(len(points) // 2 for points in dots(scores)) == [1, 1, 1, 2]
-    assert [60, 0, 80, 0] in [np.round(points, 9).tolist() for points in dots(scores)]
+    assert [60, 0.25, 80, 0.25] in [np.round(points, 9).tolist() for points in dots(scores)]
     assert np.allclose(bars(scores), [[70 - 200**0.5, 0, 70 + 200**0.5, 0]])  # one seed: none
     assert [label.get_text() for label in scores.get_yticklabels()] == [
         "patch-wn",
@@ -62,7 +62,7 @@ def test_means_spreads_and_seeds_of_the_rows():
     ]
     assert scores.get_ylim()[0] > scores.get_ylim()[1]  # the first row above
     # A NaN is no number, and a row without any stays empty.
-    assert sorted(map(tuple, dots(places))) == [(12.5, 2), (12.5, 2), (50, 0), (50, 0)]
+    assert sorted(map(tuple, dots(places))) == [(12.5, 2), (12.5, 2.25), (50, 0), (50, 0.25)]
     assert scores.get_title() == "val mAP, last epoch"
 
 
@@ -125,3 +125,9 @@ def test_weak_negatives_of_a_row_over_its_seeds():
     ]
     assert mean_negatives(CURVES, "an") == []
     assert mean_negatives(CURVES, "fly") == []
+
+
+def test_equal_values_are_not_drawn_apart():
+    rows = [{"name": name, "box_ap_50": "0.0"} for name in "ab"]
+    (axes,) = draw_table(rows, ["box_ap_50"]).axes
+    assert axes.get_xlim() == (-0.5, 0.5)

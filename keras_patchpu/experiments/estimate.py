@@ -40,6 +40,8 @@ _NOT_SPEED = (
     "expected_positives",
     "estimator_rate",
     "average_momentum",
+    "pseudo_label_share",
+    "pseudo_label_warmup",
     "second_label_share",
     "num_train",
     "num_validation",
@@ -47,8 +49,8 @@ _NOT_SPEED = (
     "max_digits",
 )
 # Losses that take more of a step than some sums over `(B, L)`: they want further outputs of the
-# model, or train weights of their own.
-_LOSSES_THAT_COUNT = ("wn", "role", "en_scl")
+# model, or have weights of their own.
+_LOSSES_THAT_COUNT = ("wn", "role", "en_scl", "ll_cp")
 # Losses that average predictions, for which the training images are predicted each epoch.
 _AVERAGING = ("en", "en_cl", "en_scl")
 _NPY_HEADER = 128
@@ -81,7 +83,8 @@ def speed_key(config):
 def hours(config, measured):
     """Hours of a run: training steps, and what is predicted after each epoch.
 
-    These are the validation images, and with `en`, `en_cl` and `en_scl` the training images.
+    These are the validation images; with `en`, `en_cl` and `en_scl` the training images as well,
+    with `em_apl` in the epochs that give pseudo-labels.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -92,18 +95,26 @@ def hours(config, measured):
     """
     train, validation, _ = num_images(config)
     steps = math.ceil(train / config.batch_size)
-    predictions = math.ceil(validation / _prediction_batch(config))
-    if config.loss in _AVERAGING:
-        predictions += math.ceil(train / _prediction_batch(config))
-    epoch = steps * measured["step_seconds"] + predictions * measured["prediction_seconds"]
-    return config.epochs * epoch / 3600
+    batch = _prediction_batch(config)
+    predictions = config.epochs * math.ceil(validation / batch)
+    predictions += _training_passes(config) * math.ceil(train / batch)
+    seconds = config.epochs * steps * measured["step_seconds"]
+    return (seconds + predictions * measured["prediction_seconds"]) / 3600
+
+
+def _training_passes(config):
+    """How often all training images are predicted."""
+    if config.loss == "em_apl":
+        warmup = config.pseudo_label_warmup or max(config.epochs // 2, 1)
+        return max(config.epochs - warmup, 0)
+    return config.epochs if config.loss in _AVERAGING else 0
 
 
 def disk_bytes(config, measured):
     """Bytes that a run needs at the most.
 
-    These are `last.keras` and `best.keras`; and running averages, of the last epoch and of the
-    one before it.
+    These are `last.keras` and `best.keras`; and what is remembered of the training images, after
+    the last epoch and the one before it.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -113,13 +124,14 @@ def disk_bytes(config, measured):
         Integer.
     """
     epochs_kept = min(config.epochs, 2)
-    return 2 * measured["model_bytes"] + epochs_kept * averages_bytes(config, measured["map_size"])
+    return 2 * measured["model_bytes"] + epochs_kept * memory_bytes(config, measured["map_size"])
 
 
-def averages_bytes(config, map_size=None):
-    """Bytes of the files of `PredictionAverages` after an epoch.
+def memory_bytes(config, map_size=None):
+    """Bytes of the files of `PredictionAverages` or `PseudoLabels` after an epoch.
 
-    Predictions `(N, L)` are in single precision, score maps `(N, h, w, L)` in half precision.
+    Averages and pseudo-labels `(N, L)` are in single precision, averages of score maps
+    `(N, h, w, L)` in half precision.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -130,7 +142,7 @@ def averages_bytes(config, map_size=None):
     """
     train, _, labels = num_images(config)
     size = 0
-    if config.loss in _AVERAGING:
+    if config.loss in (*_AVERAGING, "em_apl"):
         size += _NPY_HEADER + 4 * train * labels
     if config.loss == "en_scl":
         size += _NPY_HEADER + 2 * train * labels * math.prod(map_size)

@@ -128,6 +128,9 @@ class LabelClassifier(keras.Model):
 
     def compile(self, *args, **kwargs):
         super().compile(*args, **kwargs)
+        for former in (getattr(self, "loss_estimator", None), getattr(self, "epoch_counter", None)):
+            # Keras forgets replaced variables, but not replaced layers.
+            self._tracker.untrack(former)
         self.loss_estimator = getattr(self.loss, "estimator", None)
         wants_epoch = "epoch" in (getattr(self.loss, "inputs", None) or ())
         self.epoch_counter = _EpochCounter(name="epoch_counter") if wants_epoch else None

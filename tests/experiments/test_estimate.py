@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_patchpu.datasets import PredictionAverages, coco, voc
+from keras_patchpu.datasets import PredictionAverages, PseudoLabels, coco, voc
 from keras_patchpu.experiments import estimate
 from keras_patchpu.experiments.config import TrainConfig
 from keras_patchpu.experiments.run import make_loss, make_model
@@ -50,7 +50,13 @@ def test_hours_and_bytes_by_hand():
     config = TrainConfig(loss="en_scl", **sizes)
     maps = 128 + 260 * 2 * 3 * 10 * 2
     assert estimate.disk_bytes(config, measured) == 2000 + 2 * (averages + maps)
-    config = dataclasses.replace(config, epochs=1)  # no epoch before the last
+    config = TrainConfig(loss="em_apl", **sizes)
+    # Pseudo-labels after epochs 1 and 2 of 3.
+    assert estimate.hours(config, measured) == pytest.approx((3 * 35 + 2 * 1.5) / 3600)
+    assert estimate.disk_bytes(config, measured) == 2000 + 2 * averages
+    late = dataclasses.replace(config, pseudo_label_warmup=5)
+    assert estimate.hours(late, measured) == pytest.approx(3 * 35 / 3600)
+    config = TrainConfig(loss="en_scl", **{**sizes, "epochs": 1})  # no epoch before the last
     assert estimate.disk_bytes(config, measured) == 2000 + averages + maps
 
 
@@ -60,7 +66,7 @@ def test_files_are_predicted_by_the_batch_of_the_run():
     assert estimate.hours(config, measured) == math.ceil(5823 / 16)
 
 
-def test_bytes_of_averages_are_those_of_their_files(tmp_path):
+def test_bytes_are_those_of_their_files(tmp_path):
     config = TrainConfig(model="resnet", loss="en_scl", **{**TINY, "image_size": 64}, num_train=6)
     model = make_model(config, num_labels=10)
     images = np.zeros((6, 64, 64, 3), "uint8")
@@ -69,26 +75,28 @@ def test_bytes_of_averages_are_those_of_their_files(tmp_path):
     averages.set_model(model)
     averages.update(model, 1)
     sizes = sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert sizes == estimate.averages_bytes(config, (2, 2)) > 2 * 6 * 2 * 2 * 10
+    assert sizes == estimate.memory_bytes(config, (2, 2)) > 2 * 6 * 2 * 2 * 10
+
+    labels = PseudoLabels(images, labels, 2, folder=tmp_path / "labels")
+    labels.folder.mkdir()
+    labels.on_epoch_end(1)  # the last: nothing is predicted any more
+    (path,) = labels.folder.iterdir()
+    assert path.stat().st_size == estimate.memory_bytes(TrainConfig(loss="em_apl", num_train=6))
 
 
-@pytest.mark.parametrize(
-    ("model", "loss"),
-    [("patch", loss) for loss in ("bce", "wn", "role", "en", "en_cl")] + [("resnet", "en_scl")],
-)
-def test_a_step_is_timed_and_the_model_sized(model, loss):
-    config = TrainConfig(model=model, loss=loss, num_train=50, **TINY)
+@pytest.mark.parametrize("loss", ["wn", "role", "en_cl", "en_scl", "ll_cp"])
+def test_a_step_is_timed_and_the_model_sized(loss):
+    config = TrainConfig(loss=loss, num_train=50, **TINY)
     measured = estimate.measure(config, steps=1)
     assert measured["step_seconds"] > 0 and measured["prediction_seconds"] > 0
     network = make_model(config, num_labels=10)
     assert measured["parameters"] == network.count_params()
-    # Weights, and two moments of those that are trained, in float32; of role's labels too.
+    # Weights, and two moments of those that are trained, in float32; a loss's weights too.
     trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
-    labels = 50 * 10 if loss == "role" else 0
-    expected = 4 * (network.count_params() + 2 * trained + 3 * labels)
+    labels = {"role": 3 * 50 * 10, "ll_cp": 50 * 10}.get(loss, 0)
+    expected = 4 * (network.count_params() + 2 * trained + labels)
     assert measured["model_bytes"] == pytest.approx(expected, abs=200)  # counters
-    # 32 pixels are one place of the ResNet's map.
-    assert measured["map_size"] == ((1, 1) if loss == "en_scl" else None)
+    assert measured["map_size"] == ((2, 2) if loss == "en_scl" else None)
 
 
 def test_of_slow_calls_one_is_timed(monkeypatch):
@@ -115,7 +123,7 @@ def test_runs_of_one_speed_are_timed_once():
         other = dataclasses.replace(config, **changes)
         assert estimate.speed_key(config) != estimate.speed_key(other)
     keys = {estimate.speed_key(dataclasses.replace(config, loss=loss)) for loss in LOSSES}
-    assert len(keys) == 4
+    assert len(keys) == 1 + 4
 
 
 @pytest.mark.parametrize("loss", LOSSES)

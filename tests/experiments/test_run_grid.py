@@ -312,7 +312,8 @@ def test_a_killed_grid_goes_on_and_ends_as_one_never_killed(tmp_path):
 
     first, second = (rows_of(tmp_path / output / "ledger.csv") for output in ("whole", "killed"))
     for one, other in zip(first, second, strict=True):
-        del one["minutes"], other["minutes"]
+        for column in ("minutes", "commit", "uncommitted_changes"):  # somebody may work here
+            del one[column], other[column]
         assert {**one, "command": ""} == {**other, "command": ""}
         assert one["command"].replace("whole", "killed") == other["command"]
     curves = [(tmp_path / output / "curves.csv").read_bytes() for output in ("whole", "killed")]

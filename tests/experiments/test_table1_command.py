@@ -105,9 +105,10 @@ def test_dry_run_by_hand(grid_file, tmp_path):
             "prediction_seconds": 0.0,
             "parameters": 1234,
             "model_bytes": 5_000_000,
+            "map_size": None,
         }
 
-    text = table1_command.dry_run(read_grid(grid_file), tmp_path / "out", jobs=2, measure=measure)
+    text = table1_command.dry_run(read_grid(grid_file), tmp_path / "out", jobs=4, measure=measure)
     assert measured == ["wn", "an"]  # `long` has the steps of `patch-an`
     lines = [line.split("  ") for line in text.splitlines()]
     cells = [[cell.strip() for cell in line if cell] for line in lines]
@@ -116,7 +117,7 @@ def test_dry_run_by_hand(grid_file, tmp_path):
     assert ["patch-an", "0, 1", "2", "1,234", "18000.0", "0.14", "0.020"] in cells
     assert ["long", "0, 1", "4", "1,234", "18000.0", "0.28", "0.020"] in cells
     assert text.startswith("digits: 6 runs")
-    assert "together 0.3 hours with 2 at a time" in text  # 0.7 / 2
+    assert "together 0.2 hours with 4 at a time" in text  # 0.7 / 4
     assert "0.06 GB of" in text
     assert not (tmp_path / "out").exists()
 

@@ -198,6 +198,30 @@ def test_first_estimates():
         np.testing.assert_allclose(numpy(loss.estimator(index)), expected[[3, 0]], rtol=1e-5)
 
 
+def test_the_estimator_as_a_layer():
+    loss = RegularizedOnlineLabelEstimation(5, 3, expected_positives=1.5, seed=1)
+    estimator = loss.estimator
+    assert estimator.get_config() | {"name": None, "dtype": None} == {
+        "name": None,
+        "trainable": True,
+        "dtype": None,
+        "num_images": 5,
+        "num_labels": 3,
+        "seed": 1,
+    }
+    again = type(estimator).from_config(estimator.get_config())
+    np.testing.assert_array_equal(
+        numpy(again.label_logits.value), numpy(estimator.label_logits.value)
+    )
+    assert estimator(keras.Input((), dtype="int32")).shape == (None, 3)
+    assert estimator.compute_output_shape((4,)) == (4, 3)
+    # Half precision of a model does not round the estimates.
+    keras.config.set_dtype_policy("mixed_float16")
+    half = RegularizedOnlineLabelEstimation(5, 3, expected_positives=1.5, seed=1).estimator
+    assert keras.backend.standardize_dtype(half(np.arange(2)).dtype) == "float32"
+    np.testing.assert_array_equal(numpy(half(np.arange(2))), numpy(estimator(np.arange(2))))
+
+
 def test_an_observed_negative_is_unknown_to_the_loss_itself():
     loss = RegularizedOnlineLabelEstimation(1, 3, expected_positives=1.5, seed=0)
     y_pred = {"probabilities": np.array([[0.2, 0.7, 0.4]], "float32"), "image_index": [0]}

@@ -29,8 +29,9 @@ class Recorded(keras.losses.Loss):
         value = ops.cast(y_pred[self.of], "float32")
         # Keeps a path to the weights, of no effect.
         kept = 0.0 * ops.sum(y_pred["probabilities"], axis=-1)
-        per_image = ops.mean(ops.reshape(value, (ops.shape(value)[0], -1)), axis=-1)
-        return per_image + kept if len(value.shape) else value + kept
+        if len(value.shape):
+            value = ops.mean(ops.reshape(value, (ops.shape(value)[0], -1)), axis=-1)
+        return value + kept
 
     def get_config(self):
         return {**super().get_config(), "of": self.of, "inputs": self.inputs}
