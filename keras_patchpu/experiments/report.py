@@ -181,6 +181,8 @@ def _page(config, report):
     if places is not None:
         lines += _places_lines(places)
     lines += [f"![{heat} of known labels, with their probabilities](attention.png)"]
+    if places is not None and "sharpened" in places:
+        lines += _sharpened_lines(places)
     if report["weak_negatives"] is not None:
         lines += _negatives_lines(report["weak_negatives"])
     lines += ["", "## Training", "", "![loss and validation mAP by epoch](curves.png)", ""]
@@ -196,19 +198,21 @@ def _places_lines(places):
         )
     if places["labels_without_heat"]:
         lines.append(f"- {places['labels_without_heat']} labels have no heat anywhere")
-    lines += ["", "![best and worst located labels](located.png)", ""]
-    if "sharpened" in places:
-        lines += [
-            "Sharpened, beside the attention itself: the attention of each patch times its own "
-            "probability of the label, of patches at half the step, and multiplied over the "
-            "resolutions instead of added:",
-            "",
-            *_heat_lines(places["sharpened"]),
-            "",
-            "![sharpened attention of known labels, with their probabilities](sharpened.png)",
-            "",
-        ]
-    return lines
+    return [*lines, "", "![best and worst located labels](located.png)", ""]
+
+
+def _sharpened_lines(places):
+    """The numbers of the sharpened heat and its picture."""
+    return [
+        "",
+        "Sharpened, beside the attention itself: the attention of each patch times its own "
+        "probability of the label, of patches at half the step, and multiplied over the "
+        "resolutions instead of added:",
+        "",
+        *_heat_lines(places["sharpened"]),
+        "",
+        "![sharpened attention of known labels, with their probabilities](sharpened.png)",
+    ]
 
 
 def _heat_lines(places):

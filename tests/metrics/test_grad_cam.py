@@ -28,7 +28,7 @@ def test_they_agree_for_a_head_of_score_maps_and_their_mean():
     for label in range(6):
 
         def logits(x, label=label):
-            score_maps = ops.matmul(x, ops.convert_to_tensor(kernel)) + bias
+            score_maps = ops.add(ops.matmul(x, ops.convert_to_tensor(kernel)), bias)
             # The sum over images: each depends on its own features alone.
             return ops.sum(ops.mean(score_maps, axis=(1, 2))[:, label])
 
