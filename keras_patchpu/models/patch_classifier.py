@@ -232,7 +232,9 @@ class PatchClassifier(LabelClassifier):
             `PatchClassifier`, not compiled.
         """
         model = type(self).from_config({**self.get_config(), "strides": strides})
-        model.set_weights(self.get_weights())
+        # Layer by layer: a compiled model may hold weights of its loss, too.
+        for new, own in zip(model.layers, self.layers):
+            new.set_weights(own.get_weights())
         return model
 
     def fused(self):

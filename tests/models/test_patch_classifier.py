@@ -13,7 +13,7 @@ from keras import ops
 from small import calibrated_classifier, small_classifier, small_images, small_labels
 
 from keras_patchpu import PatchClassifier
-from keras_patchpu.losses import WeakNegative
+from keras_patchpu.losses import RegularizedOnlineLabelEstimation, WeakNegative
 from keras_patchpu.optimizers import Lamb
 
 BLOCKS = ["patch_extractor", "patch_embedder", "codebook_attention_pool", "shared_softmax_head"]
@@ -296,6 +296,17 @@ def test_other_strides_see_the_same_patches_and_those_between():
         same = np.take(theirs[name], [0, 2, 6, 8, 9], axis=axis)
         np.testing.assert_allclose(same, ours[name], rtol=1e-3, atol=1e-4)
     assert np.ptp(ours["patch_logits"]) > 1e-3
+
+
+def test_other_strides_leave_the_weights_of_the_loss_behind():
+    model = calibrated_classifier()
+    loss = RegularizedOnlineLabelEstimation(num_images=4, num_labels=3, expected_positives=1.0)
+    model.compile("sgd", loss)
+    assert model.with_strides(8).num_parameters == model.num_parameters
+    images = small_images()
+    expected = model.explain(images, ["patch_logits"])["patch_logits"]
+    found = model.with_strides(16).explain(images, ["patch_logits"])["patch_logits"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_logits_of_patches_are_those_of_all_attention_on_one():
