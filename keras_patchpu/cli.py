@@ -13,6 +13,7 @@ from jsonargparse import (
 )
 
 from keras_patchpu.experiments.config import PRESETS, TrainConfig
+from keras_patchpu.validation import FileError
 
 
 def parse_train_config(arguments):
@@ -89,7 +90,11 @@ def train(arguments):
         print(f"patchpu train: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     print(yaml.safe_dump({"run folder": config.output, **config.settings()}, sort_keys=False))
-    report = run(config, folder, data)
+    try:
+        report = run(config, folder, data)
+    except FileError as error:
+        print(f"patchpu train: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
     if report["val_mAP"] is not None:
         result = f"final val mAP {report['val_mAP']:.4f}"
     else:

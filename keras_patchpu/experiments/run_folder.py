@@ -13,7 +13,8 @@ import time
 from importlib import metadata
 
 import keras
-import yaml
+
+from keras_patchpu.experiments.config import read_settings
 
 
 class RunFolder:
@@ -73,8 +74,7 @@ class RunFolder:
 
     def saved_settings(self):
         """Settings of the run in this folder, or None."""
-        path = self / "config.yaml"
-        return yaml.safe_load(path.read_text()) if path.exists() else None
+        return read_settings(self / "config.yaml")
 
     def write_text(self, name, text):
         temporary = self / f".{name}.tmp"
