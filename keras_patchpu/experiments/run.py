@@ -76,7 +76,7 @@ def run(config, folder, data, verbose="auto"):
         if config.model == "patch":
             model.patch_embedder.rematerialize = config.rematerialize
         iterations = 0
-        if model.optimizer is not None:
+        if model.compiled:
             iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
         if not iterations:  # Keras only warns of a state that does not fit, and leaves it out
             raise FileError(f"{folder / 'last.keras'} holds no state of a training to go on with")

@@ -209,4 +209,5 @@ def _check_labels(path, model, label_names):
 
 
 def _few(names):
-    return f"{len(names)}, {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"{len(names)}, {', '.join(names[:10])}{more}"
