@@ -5,6 +5,7 @@ What is tested closer to what reads it: models (models/test_load_classifier.py),
 (datasets/test_table.py).
 """
 
+import json
 import shutil
 
 import keras
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from small import small_classifier
-from tiny_data import write_table
+from tiny_data import write_coco, write_table, write_voc
 
+from keras_patchpu.datasets import load_coco, load_voc
 from keras_patchpu.experiments.config import TrainConfig
 from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.run import make_loss, make_model, make_optimizer
@@ -116,6 +118,50 @@ def test_where_it_is_allowed_they_need_not(data, tmp_path):
         output=str(tmp_path / "run"),
     )
     assert load_data(config).validation.names == ["link.png"]
+
+
+# === Published data sets ===
+
+
+def test_names_of_voc_that_lead_out_of_its_folder(tmp_path):
+    devkit = write_voc(tmp_path)
+    root = devkit / "VOC2012"
+    shutil.copyfile(root / "Annotations" / "2008_000001.xml", tmp_path / "out.xml")
+    shutil.copyfile(root / "JPEGImages" / "2008_000001.jpg", tmp_path / "out.jpg")
+    for name in ("../../../out", str(tmp_path / "out")):
+        (root / "ImageSets" / "Main" / "train.txt").write_text(f"{name}\n")
+        with pytest.raises(ValueError, match=r"Expected the image .*out.jpg, which .*train.txt"):
+            load_voc("train", devkit, check_counts=False)
+
+
+def test_an_annotation_of_voc_that_grows(tmp_path):
+    devkit = write_voc(tmp_path)
+    path = devkit / "VOC2012" / "Annotations" / "2008_000001.xml"
+    entities = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 8))
+    head = f'<!DOCTYPE annotation [<!ENTITY a0 "{"a" * 10}">{entities}]>'
+    path.write_text(f"{head}<annotation><folder>&a7;</folder></annotation>")  # 100 MB
+    with pytest.raises(ValueError, match="000001.xml: expected an annotation of VOC, no XML"):
+        load_voc("train", devkit, check_counts=False)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("person")
+    head = f'<!DOCTYPE annotation [<!ENTITY a SYSTEM "{secret.as_uri()}">]>'
+    path.write_text(f"{head}<annotation><object><name>&a;</name></object></annotation>")
+    with pytest.raises(ValueError, match="000001.xml: expected an annotation of VOC") as error:
+        load_voc("train", devkit, check_counts=False)
+    assert "secret" not in str(error.value) and "person" not in str(error.value)
+
+
+def test_names_of_coco_that_lead_out_of_its_folder(tmp_path):
+    pytest.importorskip("pycocotools")
+    folder = write_coco(tmp_path)
+    path = folder / "annotations" / "instances_train2014.json"
+    content = json.loads(path.read_text())
+    Image.new("RGB", (40, 40)).save(folder / "out.jpg")
+    for image in content["images"]:
+        image["file_name"] = "../out.jpg"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"Expected the image .*\.\./out.jpg, which "):
+        load_coco("train", folder, check_counts=False)
 
 
 # === Labels of others ===
