@@ -7,6 +7,7 @@ What is tested closer to what reads it: models (models/test_load_classifier.py),
 
 import json
 import shutil
+import zipfile
 
 import keras
 import numpy as np
@@ -257,6 +258,15 @@ def test_with_a_model_that_was_not_trained(resume, tmp_path):
             model.compile("adam", "binary_crossentropy")
         model.save(tmp_path / "run" / "last.keras")
         assert "last.keras holds no state of a training to go on with" in resume()
+
+
+@pytest.mark.parametrize(
+    "comment", [b"{", b"[]", b'{"other": 1}', b'{"epochs": -1}', b'{"steps": "1"}', b"\xff"]
+)
+def test_with_a_model_that_tells_no_progress(comment, resume, tmp_path):
+    with zipfile.ZipFile(tmp_path / "run" / "last.keras", "a") as archive:
+        archive.comment = comment
+    assert "it does not tell how far the run has come" in resume()
 
 
 @pytest.mark.parametrize("content", ["cut off", "other images", "objects"])
