@@ -13,7 +13,6 @@ import pathlib
 import statistics
 
 from keras_patchpu.experiments.config import read_settings
-
 from keras_patchpu.whole_files import write_whole
 
 COLUMNS = (

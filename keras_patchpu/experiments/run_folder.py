@@ -13,7 +13,6 @@ from importlib import metadata
 import keras
 
 from keras_patchpu.experiments.config import read_settings
-
 from keras_patchpu.experiments.ledger import differences
 from keras_patchpu.experiments.lock import lock_folder
 from keras_patchpu.experiments.save_progress import Progress
