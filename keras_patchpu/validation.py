@@ -3,6 +3,10 @@
 import numbers
 
 
+class FileError(ValueError):
+    """A file that cannot be used; the message names it and says why."""
+
+
 def check_positive_integer(name, value, minimum=1):
     """Raises a ValueError naming the argument unless `value` is an integer >= `minimum`."""
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
