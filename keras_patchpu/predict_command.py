@@ -16,6 +16,7 @@ import time
 import numpy as np
 
 from keras_patchpu.predict import Tagger
+from keras_patchpu.whole_files import whole_file
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -163,6 +164,8 @@ def _predict(options):
                 bar.update(count, [("images/s", rate)])
                 if options.overlays:
                     gc.collect()  # figures refer to themselves, and would pile up
+        file.flush()
+        os.fsync(file.fileno())  # before it has its name, see `whole_file`
     os.replace(part, output)
     _settings_file(part).unlink(missing_ok=True)
     print(f"{output}: {len(names)} images, {len(errors)} of them could not be read")
@@ -401,9 +404,8 @@ def _write_overlay(path, found, tagger):
         ],
         title=os.path.basename(found.name),
     )
-    temporary = path + ".tmp"
-    figure.savefig(temporary, format="png", dpi=100)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
 
 
 def _resized(heat, size):

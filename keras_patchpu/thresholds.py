@@ -1,11 +1,11 @@
 """From which probability each label is predicted, and the command `patchpu thresholds`."""
 
-import os
 import sys
 
 import numpy as np
 
 from keras_patchpu.validation import check_number, check_one_of
+from keras_patchpu.whole_files import whole_file
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -225,9 +225,8 @@ def _thresholds(options):
         files.labels[readable], np.stack(scores), options.choose, options.at_least
     )
     model.thresholds = result["thresholds"].tolist()
-    temporary = path.with_name(f".tmp-{path.name}")
-    model.save(temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        model.save(temporary)
     print(_table(tagger.label_names, result))
     which = "the images of this table" if table.validation is None else "its validation images"
     print(
