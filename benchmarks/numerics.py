@@ -7,7 +7,8 @@ complex steps. Inputs are rounded to the dtype first, so that the errors are tho
 computation. A loss gets them in three ways: in float32, in half precision ("float16",
 "bfloat16": the loss, of Keras's default dtype, computes in float32), and with a dtype of its
 own ("float16 loss"). A relative error counts where the exact value is at least the smallest
-normal number of the result's dtype. "inf" is a result that is not finite.
+normal number of the result's dtype. "inf": the exact value is beyond that dtype; "nan" would be
+a mistake.
 """
 
 import argparse
@@ -56,6 +57,7 @@ def rounded(values, dtype):
 
 
 def apply(function, slope, x):
+    """`function(x)`, where `slope` is its derivative."""
     if not np.iscomplexobj(x):
         return function(x)
     return function(x.real) + 1j * slope(x.real) * x.imag
@@ -187,7 +189,8 @@ PAIRS = {
     "WeakNegative": lambda z, other: softplus(-z) + WEIGHT * softplus(other),
     "PairwiseRanking": lambda p, other: (1 - p + other) / 2,
 }
-# The batch enters by its mean.
+LABELS = (1, 0, -1)
+# The batch enters by its mean: here three images of one probability, and of the three labels.
 OF_BATCH = {"ExpectedPositiveRegularization", "RegularizedOnlineLabelEstimation"}
 
 
@@ -202,11 +205,13 @@ def cases_of(name, formula, values):
         slopes = [PAIRS[name](inputs[:, 0] + step, inputs[:, 1])]
         slopes += [PAIRS[name](inputs[:, 0], inputs[:, 1] + step)]
         return labels, inputs, exact, np.stack([np.imag(s) / STEP for s in slopes], axis=1)
-    labels = np.repeat([1, 0, -1], len(values))
-    inputs = np.tile(values, 3)
-    exact = np.concatenate([formula(y, values) * np.ones(len(values)) for y in (1, 0, -1)])
-    slopes = [formula(y, values + 1j * STEP) * np.ones(len(values)) for y in (1, 0, -1)]
-    return labels[:, None], inputs[:, None], exact, np.imag(np.concatenate(slopes))[:, None] / STEP
+
+    def of_labels(x):
+        return np.stack([formula(y, x) * np.ones(len(values)) for y in LABELS], axis=1).ravel()
+
+    labels, inputs = np.tile(LABELS, len(values)), np.repeat(values, len(LABELS))
+    slopes = np.imag(of_labels(values + 1j * STEP)) / STEP
+    return labels[:, None], inputs[:, None], np.real(of_labels(values)), slopes[:, None]
 
 
 def predictions(loss, inputs, of_sigmoid=False):
@@ -258,7 +263,7 @@ def measure_loss(name, dtype, own_dtype=False, of_sigmoid=False):
         if name == "RegularizedOnlineLabelEstimation":
             one.estimator.label_logits.assign([[np.log(ESTIMATE / (1 - ESTIMATE))]])
     found, found_slopes = [], []
-    size = 1 if name in OF_BATCH else len(inputs)
+    size = len(LABELS) if name in OF_BATCH else len(inputs)
     for start in range(0, len(inputs), size):
         part, now = slice(start, start + size), labels[start : start + size].astype("int8")
         tensor = ops.cast(ops.convert_to_tensor(inputs[part].astype("float32")), dtype)
@@ -276,7 +281,15 @@ def measure_loss(name, dtype, own_dtype=False, of_sigmoid=False):
     span = f"{inputs.min():g} to {inputs.max():g}"
     slope_where = np.repeat(where, inputs.shape[1])
     return [
-        row(f"{label}: value", names, span, np.concatenate(found), exact, where, "float32"),
+        row(
+            f"{label}: value",
+            names,
+            span,
+            np.concatenate(found),
+            exact,
+            where,
+            dtype if own_dtype else "float32",
+        ),
         row(
             f"{label}: gradient",
             names,
@@ -324,10 +337,12 @@ def measure_head(policy):
 def row(what, dtype, span, found, exact, where, result_dtype):
     """One line of the table."""
     found = np.asarray(found).astype("float64").ravel()
-    errors = np.abs(np.where(np.isfinite(found), found, np.inf) - exact)
+    with np.errstate(invalid="ignore"):
+        errors = np.abs(found - exact)
     counts = np.abs(exact) >= float(ml_dtypes.finfo(DTYPES[result_dtype]).tiny)
     relative = np.where(counts, errors / np.where(counts, np.abs(exact), 1), 0)
-    worst = errors.argmax() if np.isinf(errors.max()) else relative.argmax()
+    # The first NaN is the largest for argmax, and infinity the next.
+    worst = relative.argmax() if np.isfinite(errors).all() else errors.argmax()
     values = (what, dtype, span, f"{errors.max():.2g}", f"{relative.max():.2g}", where[worst])
     return dict(zip(COLUMNS, values))
 

@@ -152,14 +152,12 @@ def test_type_and_layout_of_labels_do_not_matter(case):
     labels = np.array([[1, 0, -1], [0, 0, 0]], "int8")
     logits = np.array([[0.5, -1.0, 2.0], [0.0, 3.0, -4.0]], "float32")
     y_pred = predicted(case, logits)
+    first = build(case, 3)
     values = []
-    for given_labels in (labels, labels.astype("float64"), drawn.not_contiguous(labels)):
+    for same in (labels, labels.astype("float64"), drawn.not_contiguous(labels)):
         loss = build(case, 3)
-        if values:
-            same_estimates(first, loss)  # noqa: F821
-        else:
-            first = loss
-        values.append(numpy(loss(given_labels, y_pred)))
+        same_estimates(first, loss)
+        values.append(numpy(loss(same, y_pred)))
     assert values[0] == values[1] == values[2]
 
 
