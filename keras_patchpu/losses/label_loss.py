@@ -28,7 +28,8 @@ def in_full_precision(tensor):
 
     The slope of `log(p + 1e-5)` is up to 100,000, beyond float16: with a weight of 0 it is NaN.
     """
-    is_half = keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16")
+    dtype = getattr(tensor, "dtype", "int32")  # of a list of indices
+    is_half = keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16")
     return ops.cast(tensor, "float32") if is_half else tensor
 
 

@@ -1,14 +1,23 @@
 """What the property tests draw: few shapes, so that little is compiled anew, and any values."""
 
 import hypothesis
+import keras
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-# The same examples in every run; nothing is written.
-QUICK = hypothesis.settings(derandomize=True, deadline=None, max_examples=10, database=None)
-FEW = hypothesis.settings(QUICK, max_examples=4)
-MANY = hypothesis.settings(QUICK, max_examples=60)
+# JAX compiles every operation anew for every shape.
+_SHARE = 0.25 if keras.backend.backend() == "jax" else 1.0
+
+
+def _examples(count):
+    """Settings: the same examples in every run, and nothing is written."""
+    return hypothesis.settings(
+        derandomize=True, deadline=None, database=None, max_examples=max(2, int(_SHARE * count))
+    )
+
+
+FEW, QUICK, MANY = _examples(4), _examples(10), _examples(60)
 
 # Ends of ranges: where float32's exp and sigmoid leave it, and its smallest numbers.
 EDGES = [0.0, 17.0, 88.0, 89.0, 104.0, 1e4, 1e-38, float(np.float32(1.2e-38)), 1e-45]

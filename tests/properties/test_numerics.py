@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from backend import numpy
 
 from benchmarks.numerics import OF_LOGITS, OF_PROBABILITIES, measure_head, measure_loss, row
+from keras_patchpu.losses import BinaryCrossentropy
 
 
 def worst(rows):
@@ -58,3 +60,22 @@ def test_the_table_tells_what_is_not_finite_and_where():
     # Below the smallest normal number there is no relative error to speak of.
     found = row("x", "float32", "", [0.0], np.array([1e-39]), place, "float32")
     assert float(found["worst relative error"]) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "label, p, expected",
+    [
+        (1, 0.0, 11.512925),  # -log(1e-5)
+        (1, 1.1754944e-38, 11.512925),  # the smallest normal number of float32
+        (1, 1.0, -9.99995e-06),  # -log(1 + 1e-5)
+        (-1, 1.0, 11.512925),
+        (-1, 0.0, -9.99995e-06),
+        (0, 0.0, 0.0),
+        (0, 1.0, 0.0),
+    ],
+)
+def test_probabilities_of_zero_and_one(label, p, expected, dtype):
+    loss = BinaryCrossentropy(dtype=dtype)
+    value = numpy(loss(np.array([[label]], "int8"), np.array([[p]], "float32")))
+    np.testing.assert_allclose(value, expected, rtol=5e-3, atol=2e-7)
