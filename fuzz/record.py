@@ -24,6 +24,10 @@ FIELDS = (
 def main():
     target, seconds = sys.argv[1], int(sys.argv[2])
     command = ["python", f"fuzz/fuzz_{target}.py", f"-max_total_time={seconds}"]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        **{"cwd": HERE.parent, "capture_output": True, "text": True, "check": True},
+    ).stdout.strip()
     log = pathlib.Path(tempfile.gettempdir(), f"fuzz-{target}.log")
     with log.open("w") as file:
         process = subprocess.run(
@@ -32,10 +36,6 @@ def main():
     text = log.read_text(errors="replace")
     done = re.search(r"Done \d+ runs in (\d+) second", text)
     stats = dict(re.findall(r"stat::(\w+):\s+(\d+)", text))
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        **{"cwd": HERE.parent, "capture_output": True, "text": True, "check": True},
-    ).stdout.strip()
     executions = int(stats.get("number_of_executed_units", 0))
     speed = int(stats.get("average_exec_per_sec", 0))
     line = {
