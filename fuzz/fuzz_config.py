@@ -74,7 +74,8 @@ def check(config):
     """A run that was started with these settings can be resumed with them."""
     if not isinstance(config, TrainConfig):
         raise RuntimeError(f"{config!r}")
-    if yaml.safe_load(config.to_yaml()) != config.settings():
+    # As text: NaN, which a loss refuses among its arguments, is no NaN's equal.
+    if repr(yaml.safe_load(config.to_yaml())) != repr(config.settings()):
         raise RuntimeError(f"written and read again they differ: {config.settings()}")
 
 
