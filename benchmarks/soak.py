@@ -229,7 +229,7 @@ def plot(path):
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     minutes = [float(row["seconds"]) / 60 for row in rows]
-    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
     memory, counts, work = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1.4))
 
     def draw(axes, field, scale=1.0, **style):
@@ -260,7 +260,7 @@ def plot(path):
     work.set(xlabel="minutes", ylim=(0, None))
     for axes in (memory, counts, work):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, loc="lower right" if axes is memory else "upper left")
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path.with_suffix(".png"), dpi=110)
 
 
