@@ -1,6 +1,7 @@
 """The commands that `patchpu` hands over to."""
 
 import dataclasses
+import signal
 import sys
 
 import docstring_parser
@@ -13,6 +14,7 @@ from jsonargparse import (
 )
 
 from keras_patchpu.experiments.config import PRESETS, TrainConfig
+from keras_patchpu.experiments.signals import collected_signals
 
 
 def parse_train_config(arguments):
@@ -86,11 +88,13 @@ def train(arguments):
         arguments: List of strings, without the command's name.
 
     Raises:
-        SystemExit: Code 2 and a message on stderr for what a user can mend; code 0 after
-            `--help`.
+        SystemExit: Code 2 and a message on stderr for what a user can mend before anything is
+            written; code 1 and a message if training cannot go on; 128 + the number of a signal
+            to end, once all is saved; code 0 after `--help`.
     """
     try:
         config = parse_train_config(arguments)
+        from keras_patchpu.datasets.read_image import ImageError
         from keras_patchpu.experiments.run import prepare, run
 
         folder, data = prepare(config)
@@ -98,7 +102,17 @@ def train(arguments):
         print(f"patchpu train: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     print(yaml.safe_dump({"run folder": config.output, **config.settings()}, sort_keys=False))
-    report = run(config, folder, data)
+    try:
+        with collected_signals(first_only=True) as stopping:
+            report = run(config, folder, data, stopping=stopping)
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    except FloatingPointError as error:
+        _fail(f"{error}")
+    except (ImageError, OSError) as error:
+        saved = folder.progress()
+        what = "nothing of the run is saved" if saved is None else f"the run is saved {saved}"
+        _fail(f"{error}\n{what}; go on with --resume --output {config.output}")
     if report["val_mAP"] is not None:
         result = f"final val mAP {report['val_mAP']:.4f}"
     else:
@@ -109,3 +123,8 @@ def train(arguments):
         peak = report["localization"]["peak_in_box"]
         result += f"; attention's peak in the label's box {peak:.1%}"
     print(f"\n{result}\nreport: {config.output}/report.md")
+
+
+def _fail(message):
+    print(f"\npatchpu train: error: {message}", file=sys.stderr)
+    raise SystemExit(1)

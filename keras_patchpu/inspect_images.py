@@ -13,6 +13,8 @@ import numpy as np
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from keras_patchpu.whole_files import whole_file
+
 # Nothing of `keras_patchpu.datasets` is imported up here: it imports Keras, and `--help` is quick.
 
 _BAR = 30
@@ -69,7 +71,8 @@ def inspect(arguments):
         if figure is not None:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Glyph")  # a script the font lacks
-                figure.savefig(picture, dpi=110)
+                with whole_file(picture) as temporary:
+                    figure.savefig(temporary, dpi=110)
             print(f"\nsamples of the training images: {picture}")
     except (ValueError, OSError) as error:
         print(f"patchpu inspect: error: {error}", file=sys.stderr)

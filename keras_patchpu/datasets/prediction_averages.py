@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_patchpu.validation import check_number
+from keras_patchpu.whole_files import whole_file
 
 _CHUNK = 512  # images whose heat maps are in memory at once
 
@@ -124,14 +125,27 @@ class PredictionAverages(keras.callbacks.Callback):
 
     def update(self, model, epochs_done):
         """Predicts all images and writes the averages after `epochs_done` epochs."""
-        names = ["probabilities", "score_maps"] if self.spatial else ["probabilities"]
-        # Whole score maps of a large set would not fit: predicted and written in parts.
-        average = np.empty(self.labels.shape, "float32")
         averages_path, maps_path = self._paths(epochs_done)
-        maps = None
         if self.spatial:
-            shape = (len(self.labels), *self._map_shape())
-            maps = np.lib.format.open_memmap(_temporary(maps_path), "w+", "float16", shape)
+            with whole_file(maps_path) as temporary:
+                shape = (len(self.labels), *self._map_shape())
+                maps = np.lib.format.open_memmap(temporary, "w+", "float16", shape)
+                _reserve(temporary)
+                average = self._updated(model, maps)
+                maps.flush()
+                del maps
+        else:
+            average = self._updated(model)
+        with whole_file(averages_path) as temporary:
+            np.save(temporary, average)
+        self._open(epochs_done)
+        self.expected_negatives = self._expected_negatives()
+
+    def _updated(self, model, maps=None):
+        """The new averages `(N, L)`; those of the score maps are written to `maps`."""
+        names = ["probabilities", "score_maps"] if self.spatial else ["probabilities"]
+        average = np.empty(self.labels.shape, "float32")
+        # Whole score maps of a large set would not fit: predicted and written in parts.
         for part, images in self._parts():
             outputs = model.predict_outputs(images, names, batch_size=self.batch_size)
             before = None if self.average is None else self.average[part]
@@ -139,15 +153,7 @@ class PredictionAverages(keras.callbacks.Callback):
             if maps is not None:
                 before = None if self.heat_maps is None else self.heat_maps[part]
                 maps[part] = self._mixed(before, 1 / (1 + np.exp(-outputs["score_maps"])))
-        if maps is not None:
-            maps.flush()
-            del maps
-            os.replace(_temporary(maps_path), maps_path)
-        with open(_temporary(averages_path), "wb") as file:
-            np.save(file, average)
-        os.replace(_temporary(averages_path), averages_path)
-        self._open(epochs_done)
-        self.expected_negatives = self._expected_negatives()
+        return average
 
     def _mixed(self, before, new):
         if before is None:
@@ -234,5 +240,8 @@ def _resampling(start, end, size):
     return weights
 
 
-def _temporary(path):
-    return path.with_name(f".{path.name}.tmp")
+def _reserve(path):
+    """Takes a file's room on the disk: a write to a memory map that finds none kills a process."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -1,6 +1,5 @@
 """What EM+APL remembers of each training image from epoch to epoch."""
 
-import os
 import pathlib
 import tempfile
 
@@ -8,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_patchpu.validation import check_number, check_positive_integer
+from keras_patchpu.whole_files import whole_file
 
 # A target of 0 would read as unknown, one of 1 as observed absent.
 _SMALLEST_TARGET = 1e-6
@@ -99,10 +99,8 @@ class PseudoLabels(keras.callbacks.Callback):
         if self.warmup_epochs <= epochs_done < self.num_epochs:
             predicted = self.model.predict(self.images, batch_size=self.batch_size, verbose=0)
             self.add(predicted)
-        temporary = self.folder / ".pseudo_labels.tmp"
-        with open(temporary, "wb") as file:
-            np.save(file, self.labels)
-        os.replace(temporary, self._path(epochs_done))
+        with whole_file(self._path(epochs_done)) as temporary:
+            np.save(temporary, self.labels)
 
     def add(self, predicted):
         """Gives targets to the least probable of the labels that are still unknown.

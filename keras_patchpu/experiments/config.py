@@ -49,6 +49,9 @@ class TrainConfig:
         seed: Of the initial weights, the order of the images and the digit scenes.
         output: Run folder. Default: runs/DATASET-LOSS-seedSEED (resnet-LOSS for the ResNet).
         resume: Go on with the run in the folder, where it was stopped.
+        checkpoint_minutes: Time after which an epoch under way is saved. The end of an epoch always
+            is.
+        deterministic: Two runs on the same machine give equal bits: weights and metrics. Slower.
         xla: Whether XLA compiles the model: `auto` where it is faster, `on`, `off` (starts
             sooner: for a few steps).
         rematerialize: Compute the embedder's blocks a second time for their gradient: a third
@@ -124,6 +127,8 @@ class TrainConfig:
     seed: int = 0
     output: str | None = None
     resume: bool = False
+    checkpoint_minutes: float = 10.0
+    deterministic: bool = False
     xla: Literal["auto", "on", "off"] = "auto"
     rematerialize: bool = False
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -170,6 +175,7 @@ class TrainConfig:
                 "Expected --table with --dataset table, and only with it. Received: "
                 f"dataset={self.dataset}, table={self.table}"
             )
+        check_number("checkpoint_minutes", self.checkpoint_minutes, minimum=0)
         check_number("learning_rate", self.learning_rate, above=0)
         check_number("weight_decay", self.weight_decay, minimum=0)
         check_number("codebook_rate", self.codebook_rate, minimum=0)
@@ -194,7 +200,8 @@ class TrainConfig:
     def settings(self):
         """What decides the result, as a dict: everything but where and how it is run."""
         values = dataclasses.asdict(self)
-        del values["output"], values["resume"], values["xla"], values["rematerialize"]
+        for name in ("output", "resume", "checkpoint_minutes", "xla", "rematerialize"):
+            del values[name]
         return values
 
     def to_yaml(self):

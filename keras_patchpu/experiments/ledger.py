@@ -14,6 +14,8 @@ import statistics
 
 import yaml
 
+from keras_patchpu.whole_files import write_whole
+
 COLUMNS = (
     "name",
     "dataset",
@@ -248,10 +250,12 @@ def write_ledger(grid, output):
         if key in old and key not in new:
             curves.setdefault(key, []).append(row)
     order = [*inside, *aside]
-    _replace(output, _LEDGER, _csv(COLUMNS, [rows[key] for key in order]))
-    _replace(output, _TABLE, table(lines) + notes(grid, lines, aside))
+    write_whole(pathlib.Path(output, _LEDGER), _csv(COLUMNS, [rows[key] for key in order]))
+    write_whole(pathlib.Path(output, _TABLE), table(lines) + notes(grid, lines, aside))
     curves = [row for key in order for row in curves.get(key, [])]
-    _replace(output, _CURVES_FILE, _csv(("name", "seed", "epoch", *_CURVES), curves))
+    write_whole(
+        pathlib.Path(output, _CURVES_FILE), _csv(("name", "seed", "epoch", *_CURVES), curves)
+    )
     return lines
 
 
@@ -370,9 +374,3 @@ def _read_csv(path):
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _replace(folder, name, text):
-    temporary = pathlib.Path(folder, f".{name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, pathlib.Path(folder, name))

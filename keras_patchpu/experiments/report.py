@@ -64,7 +64,7 @@ def write_report(folder, config, model, data, rows):
     if boxes is not None:
         places = measure_places(config, model, data, explained, boxes)
         picture = _located_picture(config, model, data, explained, boxes, places.pop("pairs"))
-        picture.savefig(folder / "located.png", dpi=100)
+        folder.save_picture(picture, "located.png")
     negatives = _read_negatives(folder)
     best = max(rows, key=lambda row: row[monitor])
     report = {
@@ -80,14 +80,14 @@ def write_report(folder, config, model, data, rows):
         "settings": config.settings(),
     }
     history = {name: [row[name] for row in rows] for name in ("loss", monitor)}
-    draw_curves(history, score_columns=(monitor,)).savefig(folder / "curves.png", dpi=100)
+    folder.save_picture(draw_curves(history, score_columns=(monitor,)), "curves.png")
     if negatives:
-        draw_negatives_quality(negatives).savefig(folder / "negatives.png", dpi=100)
+        folder.save_picture(draw_negatives_quality(negatives), "negatives.png")
     picture = _attention_picture(config, model, data, scores, boxes)
-    picture.savefig(folder / "attention.png", dpi=100)
+    folder.save_picture(picture, "attention.png")
     if places is not None and "sharpened" in places:
         picture = _attention_picture(config, model, data, scores, boxes, sharpened=True)
-        picture.savefig(folder / "sharpened.png", dpi=100)
+        folder.save_picture(picture, "sharpened.png")
     folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
     folder.write_text("report.md", _page(config, report))
     return report

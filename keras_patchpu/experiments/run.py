@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 
 import keras
 
@@ -9,7 +10,8 @@ from keras_patchpu import losses
 from keras_patchpu.datasets import PredictionAverages, PseudoLabels
 from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.report import write_report
-from keras_patchpu.experiments.run_folder import RunFolder, SaveEpoch
+from keras_patchpu.experiments.run_folder import RunFolder
+from keras_patchpu.experiments.save_progress import Progress, RestOfEpoch, SaveProgress
 from keras_patchpu.metrics import Evaluation, ObservedEvaluation, WeakNegativeQuality
 from keras_patchpu.models import PatchClassifier, ResNetClassifier
 from keras_patchpu.optimizers import Lamb
@@ -33,6 +35,8 @@ def prepare(config):
     """
     folder = RunFolder(config.output)
     folder.check(config)
+    if config.deterministic:
+        make_deterministic()
     # Made from the settings, so that a wrong one is reported before anything is written.
     make_loss(config, expected_positives=1.0, num_images=1, num_labels=10)
     make_model(config, num_labels=10)
@@ -56,20 +60,40 @@ def train(config, verbose="auto"):
     return run(config, *prepare(config), verbose=verbose)
 
 
-def run(config, folder, data, verbose="auto"):
-    """What `train` does once `prepare` has been called."""
+def run(config, folder, data, verbose="auto", stopping=()):
+    """What `train` does once `prepare` has been called.
+
+    Args:
+        config, folder, data: As given to and by `prepare`.
+        verbose: As of `keras.Model.fit`. Defaults to `"auto"`.
+        stopping: See `SaveProgress`. Defaults to `()`.
+
+    Returns:
+        The report as a dict, see `write_report`.
+
+    Raises:
+        FloatingPointError: The loss or a weight is not finite; says where, and what is kept.
+        SystemExit: Asked to by `stopping`, once all is saved.
+    """
+    try:
+        return _run(config, folder, data, verbose, stopping)
+    finally:
+        folder.release()
+
+
+def _run(config, folder, data, verbose, stopping):
     keras.utils.set_random_seed(config.seed)
     steps_per_epoch = math.ceil(len(data.observed) / config.batch_size)
 
-    # What goes on: the last whole checkpoint, and the number of epochs that it says.
-    epochs_done = 0
+    # What goes on: the last whole checkpoint, and what it says it has done.
+    progress = Progress()
     if config.resume and (folder / "last.keras").exists():
         model = keras.saving.load_model(folder / "last.keras")
         model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
         if config.model == "patch":
             model.patch_embedder.rematerialize = config.rematerialize
         iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
-        epochs_done = iterations // steps_per_epoch
+        progress = folder.progress() or Progress(iterations // steps_per_epoch)
     else:
         num_images, num_labels = data.observed.shape
         model = make_model(config, num_labels, data.validation.label_names)
@@ -82,20 +106,61 @@ def run(config, folder, data, verbose="auto"):
     validation = data.validation
     kind = Evaluation if data.fully_annotated else ObservedEvaluation
     evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
-    memory = _memory(config, folder, data, model, epochs_done)
-    save_epoch = SaveEpoch(folder, epochs_done, monitor=evaluation.name)
+    memory = _memory(config, folder, data, model, progress.epochs)
+    save_progress = SaveProgress(
+        folder,
+        steps_per_epoch,
+        progress,
+        evaluation.name,
+        config.checkpoint_minutes,
+        stopping,
+    )
     quality = _negatives_quality(config, folder, data, model.loss)
-    callbacks = [evaluation, keras.callbacks.TerminateOnNaN(), memory, quality, save_epoch]
-    if epochs_done < config.epochs:
+    callbacks = [evaluation, memory, quality, save_progress]
+
+    def fit(epochs_done, epochs, steps_done=0):
+        batches = data.training_batches(config, epochs_done, _targets(model.loss, memory))
         model.fit(
-            data.training_batches(config, epochs_done, _targets(model.loss, memory)),
+            RestOfEpoch(batches, steps_done) if steps_done else batches,
             initial_epoch=epochs_done,
-            epochs=config.epochs,
+            epochs=epochs,
             shuffle=False,
             callbacks=[callback for callback in callbacks if callback is not None],
             verbose=verbose,
         )
-    return write_report(folder, config, model, data, save_epoch.rows)
+
+    epochs_done = progress.epochs
+    if progress.steps:
+        fit(epochs_done, epochs_done + 1, progress.steps)
+        epochs_done += 1
+    if epochs_done < config.epochs:
+        fit(epochs_done, config.epochs)
+    return write_report(folder, config, model, data, save_progress.rows)
+
+
+def make_deterministic():
+    """Makes every operation of this process from now on give the same bits when repeated.
+
+    Raises:
+        ValueError: The backend can do so only by what its process is started with.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif backend == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+    elif "--xla_gpu_deterministic_ops=true" not in os.environ.get("XLA_FLAGS", ""):
+        import jax
+
+        if jax.default_backend() != "cpu":
+            raise ValueError(
+                "Expected XLA_FLAGS=--xla_gpu_deterministic_ops=true in the environment with "
+                f"--deterministic and JAX on a {jax.default_backend()}. Received: none"
+            )
 
 
 def _memory(config, folder, data, model, epochs_done):

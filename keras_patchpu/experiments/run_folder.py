@@ -1,19 +1,22 @@
 """What a run leaves on disk, and how it goes on from there."""
 
 import csv
-import dataclasses
 import json
 import os
 import pathlib
 import platform
-import shutil
 import subprocess
 import sys
-import time
+import zipfile
 from importlib import metadata
 
 import keras
 import yaml
+
+from keras_patchpu.experiments.ledger import differences
+from keras_patchpu.experiments.lock import lock_folder
+from keras_patchpu.experiments.save_progress import Progress
+from keras_patchpu.whole_files import remove_unfinished, whole_file, write_whole
 
 
 class RunFolder:
@@ -22,31 +25,50 @@ class RunFolder:
     `config.yaml` and `environment.json` are written before the first step;
     `metrics.csv` (one line an epoch), `last.keras` and `best.keras` after each epoch, with
     loss `wn` also `negatives.csv`; `report.md`, `report.json` and pictures at the end. Each
-    file is written whole: to a temporary name first, then renamed.
+    file is written whole, see `whole_file`.
     """
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
+        self._lock = None
 
     def __truediv__(self, name):
         return self.path / name
 
     def start(self, config):
-        """Makes the folder of a new run; of a run to go on with there is nothing to do."""
+        """Makes the folder of a new run, or opens that of a run to go on with, and holds it."""
         self.check(config)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._locked()
+        self.check(config)  # another run may have been quicker
+        remove_unfinished(self.path)
         if config.resume:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
         self.write_text("environment.json", json.dumps(_environment(), indent=2) + "\n")
         self.write_text("config.yaml", config.to_yaml())
+
+    def release(self):
+        """Lets other runs into the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _locked(self):
+        return lock_folder(
+            self.path,
+            f"Another run is writing into {self.path}. Wait until it ends, or give another "
+            "folder by --output.",
+        )
 
     def check(self, config):
         """Whether the folder is free for a new run, or holds the one to go on with.
 
         Raises:
             ValueError: The folder holds a run and `resume` is off; or there is none to
-                go on with, or it had other settings.
+                go on with, or it had other settings; or another run is writing into it.
         """
+        if self._lock is None and (self / ".lock").exists():
+            self._locked().close()
         saved = self.saved_settings()
         if not config.resume:
             if saved is not None:
@@ -56,15 +78,11 @@ class RunFolder:
                 )
             return
         if saved is None:
-            raise ValueError(f"There is no run to resume in {self.path}: config.yaml is missing.")
-        # Settings that a run of an earlier version did not have had the value of their default.
-        defaults = {field.name: field.default for field in dataclasses.fields(config)}
-        saved = {**defaults, **saved}
-        differing = [
-            f"{name}: {saved[name]!r} in the folder, {value!r} now"
-            for name, value in config.settings().items()
-            if saved[name] != value
-        ]
+            raise ValueError(
+                f"There is no run to resume in {self.path}: config.yaml is missing. If the run "
+                "was stopped before it wrote that, nothing is lost: start it without --resume."
+            )
+        differing = differences(config, saved)
         if differing:
             raise ValueError(
                 f"The run in {self.path} has other settings ({'; '.join(differing)}). Resume it "
@@ -77,19 +95,29 @@ class RunFolder:
         return yaml.safe_load(path.read_text()) if path.exists() else None
 
     def write_text(self, name, text):
-        temporary = self / f".{name}.tmp"
-        temporary.write_text(text)
-        os.replace(temporary, self / name)
+        write_whole(self / name, text)
 
-    def save_model(self, model, name):
-        temporary = self / f".tmp-{name}"
-        model.save(temporary)
-        os.replace(temporary, self / name)
+    def save_model(self, model, name, comment=b""):
+        """Saves a model; the comment goes into the same file."""
+        with whole_file(self / name) as temporary:
+            model.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.comment = comment
 
-    def copy_model(self, source, target):
-        temporary = self / f".tmp-{target}"
-        shutil.copyfile(self / source, temporary)
-        os.replace(temporary, self / target)
+    def save_picture(self, figure, name):
+        with whole_file(self / name) as temporary:
+            figure.savefig(temporary, dpi=100)
+
+    def progress(self):
+        """`Progress` of the model in `last.keras`, or `None` where there is none or it is not told.
+
+        Files of the first versions do not tell it.
+        """
+        path = self / "last.keras"
+        if not path.exists():
+            return None
+        with zipfile.ZipFile(path) as archive:
+            return Progress.from_bytes(archive.comment) if archive.comment else None
 
     def read_metrics(self):
         """Rows of `metrics.csv` as dicts of numbers."""
@@ -104,51 +132,12 @@ class RunFolder:
             ]
 
     def write_metrics(self, rows):
-        temporary = self / ".metrics.csv.tmp"
-        with temporary.open("w", newline="") as file:
+        with whole_file(self / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
             # A run that goes on may know more of its later epochs than of the first.
             names = dict.fromkeys(name for row in rows for name in row)
             writer = csv.DictWriter(file, fieldnames=list(names))
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
-        os.replace(temporary, self / "metrics.csv")
-
-
-class SaveEpoch(keras.callbacks.Callback):
-    """After each epoch: a line of `metrics.csv`, `last.keras`, and `best.keras` where due.
-
-    The line is written first and `last.keras` last, and the epochs done are read off
-    `last.keras` alone: a run killed in between repeats the epoch and its line. Put it
-    behind the callbacks whose values it saves.
-
-    Args:
-        folder: `RunFolder`.
-        epochs_done: Epochs that the resumed model has behind it. Defaults to `0`.
-        monitor: Value by which the best epoch is chosen, higher is better.
-    """
-
-    def __init__(self, folder, epochs_done=0, monitor="val_mAP"):
-        super().__init__()
-        self.folder = folder
-        self.monitor = monitor
-        self.rows = folder.read_metrics()[:epochs_done]
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        row = {
-            "epoch": epoch + 1,
-            **(logs or {}),
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
-            "seconds": round(time.perf_counter() - self._started, 2),
-        }
-        best_before = max((row[self.monitor] for row in self.rows), default=float("-inf"))
-        self.rows.append(row)
-        self.folder.write_metrics(self.rows)
-        if row[self.monitor] > best_before:
-            self.folder.save_model(self.model, "best.keras")
-        self.folder.save_model(self.model, "last.keras")
 
 
 def _environment():
@@ -163,7 +152,8 @@ def _environment():
     return {
         "command": " ".join(sys.argv),
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        # Of the package: a ledger that is being written is no change.
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", ".")),
         "backend": keras.backend.backend(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

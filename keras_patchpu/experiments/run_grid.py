@@ -1,12 +1,9 @@
 """Runs a grid: each run in a process of its own, several at a time. Imports no framework."""
 
-import contextlib
 import dataclasses
-import fcntl
 import importlib.util
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -23,6 +20,9 @@ from keras_patchpu.experiments.ledger import (
     saved_settings,
     write_ledger,
 )
+from keras_patchpu.experiments.lock import lock_folder
+from keras_patchpu.experiments.signals import collected_signals
+from keras_patchpu.whole_files import write_whole
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_TO_END = 10
@@ -63,7 +63,8 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
     output = pathlib.Path(output)
     start = start or start_process
     (output / "logs").mkdir(parents=True, exist_ok=True)
-    with _locked(output) as lock, _signals() as received:
+    busy = f"Another process works in {output}: a grid, or a run that a killed one left"
+    with lock_folder(output, busy) as lock, collected_signals() as received:
         done = _check(runs, output, backend)
         write_ledger(grid, output)
         queue = [run for run in runs if run not in done]
@@ -73,7 +74,7 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
             while (queue or running) and not received:
                 while queue and len(running) < jobs:
                     run, began = queue.pop(0), time.monotonic()
-                    process = start(*_prepare(run, output, jobs, backend), lock)
+                    process = start(*_prepare(run, output, jobs, backend), lock.fileno())
                     running.append((run, process, began))
                 ended = [job for job in running if job[1].poll() is not None]
                 for job in ended:
@@ -182,7 +183,7 @@ def _prepare(run, output, jobs, backend):
     settings = output / "logs" / f"{run.folder_name}.yaml"
     values = dataclasses.asdict(run.config)
     del values["output"], values["resume"]
-    settings.write_text(yaml.safe_dump(values, sort_keys=False))
+    write_whole(settings, yaml.safe_dump(values, sort_keys=False))
     command = [sys.executable, "-m", "patchpu", "train"]
     command += ["--config", str(settings), "--output", str(folder)]
     if saved_settings(folder) is not None:
@@ -197,34 +198,6 @@ def _failure(run, output, code):
     lines = [line for line in text.splitlines() if line.strip()][-_LAST_LINES:]
     why = f"ended with code {code}" if code else "ended before its last epoch"
     return "\n".join([f"{run.name} seed {run.seed} {why}; {log} ends with", *lines])
-
-
-@contextlib.contextmanager
-def _locked(output):
-    """Holds OUT/.lock and gives its descriptor."""
-    with open(output / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"Another process works in {output}: a grid, or a run that a killed one left"
-            ) from error
-        yield file.fileno()
-
-
-@contextlib.contextmanager
-def _signals():
-    """While it lasts, signals to end are collected in the list that it gives."""
-    received = []
-    previous = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            previous[number] = signal.signal(number, lambda got, _: received.append(got))
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _stop(processes):

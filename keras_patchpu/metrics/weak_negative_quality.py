@@ -1,7 +1,6 @@
 """How right the weak negatives are, at the end of every epoch."""
 
 import csv
-import os
 import pathlib
 
 import keras
@@ -11,6 +10,7 @@ from keras import ops
 from keras_patchpu.losses import weak_negatives
 from keras_patchpu.metrics.negatives_quality import negatives_quality
 from keras_patchpu.validation import check_number, check_positive_integer
+from keras_patchpu.whole_files import whole_file
 
 
 class WeakNegativeQuality(keras.callbacks.Callback):
@@ -88,9 +88,7 @@ class WeakNegativeQuality(keras.callbacks.Callback):
         if self.path.exists():
             with self.path.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with temporary.open("w", newline="") as file:
+        with whole_file(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, ["epoch", *self.quality])
             writer.writeheader()
             writer.writerows([*rows, {"epoch": epoch, **self.quality}])
-        os.replace(temporary, self.path)

@@ -238,7 +238,7 @@ def test_what_a_run_computes(loss, model, tmp_path):
 # === Resuming ===
 
 
-class Killed(run_module.SaveEpoch):
+class Killed(run_module.SaveProgress):
     """Dies in the third epoch after all but its model was written."""
 
     def on_epoch_end(self, epoch, logs=None):
@@ -262,7 +262,7 @@ def test_a_stopped_and_resumed_run_remembers_what_it_knew(loss, tmp_path, monkey
     whole = train(settings(tmp_path / "whole", **changes), verbose=0)
     config = settings(tmp_path / "stopped", **changes)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "SaveEpoch", Killed)
+        patch.setattr(run_module, "SaveProgress", Killed)
         with pytest.raises(KeyboardInterrupt):
             train(config, verbose=0)
     assert len(losses_of(tmp_path / "stopped")) == 2

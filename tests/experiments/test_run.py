@@ -5,12 +5,14 @@ import json
 import keras
 import numpy as np
 import pytest
+from tiny_runs import rows_of, tiny, weights_of
 
 from keras_patchpu.experiments import run as run_module
 from keras_patchpu.experiments.config import TrainConfig
 from keras_patchpu.experiments.run import make_schedule, train
 
 FILES = {
+    ".lock",
     "config.yaml",
     "environment.json",
     "metrics.csv",
@@ -26,38 +28,9 @@ FILES = {
 OF_WEAK_NEGATIVES = {"negatives.csv", "negatives.png"}
 
 
-def tiny(output, **changes):
-    settings = {
-        "epochs": 2,
-        "batch_size": 8,
-        "image_size": 32,
-        "patch_size": 16,
-        "num_downsamples": 1,
-        "features": 8,
-        "hidden_units": 8,
-        "num_train": 20,
-        "num_validation": 60,
-        "schedule": "cosine",
-        # JAX cannot do without; elsewhere compiling takes longer than these runs.
-        "xla": "auto" if keras.backend.backend() == "jax" else "off",
-        **changes,
-    }
-    return TrainConfig(output=str(output), **settings)
-
-
-def rows_of(folder):
-    with (folder / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def negatives_of(folder):
     with (folder / "negatives.csv").open(newline="") as file:
         return [{n: float(v) for n, v in row.items()} for row in csv.DictReader(file)]
-
-
-def weights_of(folder):
-    model = keras.saving.load_model(folder / "last.keras")
-    return [keras.ops.convert_to_numpy(v) for v in model.weights + model.optimizer.variables]
 
 
 @pytest.mark.parametrize("loss", ["wn", "bce", "an", "epr"])
@@ -79,7 +52,7 @@ def test_a_run_leaves_a_whole_folder(loss, tmp_path):
 def test_a_stopped_and_resumed_run_ends_as_one_never_stopped(tmp_path, monkeypatch):
     train(tiny(tmp_path / "whole", epochs=3), verbose=0)
 
-    class Killed(run_module.SaveEpoch):
+    class Killed(run_module.SaveProgress):
         """Dies in epoch 2 after its line was written, before its model is."""
 
         def on_epoch_end(self, epoch, logs=None):
@@ -92,7 +65,7 @@ def test_a_stopped_and_resumed_run_ends_as_one_never_stopped(tmp_path, monkeypat
 
     config = tiny(tmp_path / "stopped", epochs=3)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "SaveEpoch", Killed)
+        patch.setattr(run_module, "SaveProgress", Killed)
         with pytest.raises(KeyboardInterrupt):
             train(config, verbose=0)
     assert len(rows_of(tmp_path / "stopped")) == 2
@@ -143,3 +116,16 @@ def test_steps_between_patches_reach_the_model(tmp_path):
     assert run_module.make_model(tiny(tmp_path), 3).patch_extractor.strides is None
     model = run_module.make_model(tiny(tmp_path, strides=8), 3)
     assert len(model.patch_boxes) == 9 + 1
+
+
+def test_the_seed_fixes_the_initial_weights(tmp_path):
+    def initial_weights(seed):
+        config = tiny(tmp_path, seed=seed)
+        keras.utils.set_random_seed(config.seed)
+        model = run_module.make_model(config, 3)
+        return [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+
+    first, again, other = (initial_weights(seed) for seed in (3, 3, 4))
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert any((one != two).any() for one, two in zip(first, other, strict=True))

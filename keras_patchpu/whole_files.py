@@ -1,0 +1,54 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+
+_PREFIX = ".tmp-"
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Gives a temporary path beside `path`; what is written there takes its place in the end.
+
+    The content is on the disk before it has the name, so that a file of this name is whole even
+    after a power cut. If the block raises, as on a full disk, the temporary file is removed and
+    what was at `path` stays.
+
+    Args:
+        path: Path of the file.
+
+    Yields:
+        `pathlib.Path` with the suffix of `path`, to be written and closed by the block.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f"{_PREFIX}{path.name}")
+    try:
+        yield temporary
+        _to_disk(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _to_disk(path.parent, os.O_RDONLY)
+
+
+def write_whole(path, text):
+    """Writes a text file by `whole_file`, UTF-8 and with line ends as they are."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def remove_unfinished(folder):
+    """Removes what killed processes left of files that they had begun in a folder."""
+    for path in pathlib.Path(folder).glob(f"{_PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
+def _to_disk(path, flags):
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

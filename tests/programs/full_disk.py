@@ -1,0 +1,73 @@
+"""Trains in a folder whose disk becomes full after the first epoch, then has room again.
+
+    python full_disk.py FOLDER LOSS
+
+FOLDER is on a small disk of its own. Prints a JSON object: the exit code and the message of
+the command, what was saved and which files were there, and the exit code after the resume.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import sys
+
+from kill_runs import config_of
+
+from keras_patchpu import cli
+from keras_patchpu.experiments import run as run_module
+from keras_patchpu.experiments.run_folder import RunFolder
+from keras_patchpu.experiments.save_progress import SaveProgress
+
+
+def fill(path):
+    """Takes all room that is left on the disk."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def command(options):
+    """Exit code of `patchpu train` and what it said on stderr."""
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            cli.train(options)
+        except SystemExit as ended:
+            return ended.code, errors.getvalue()
+    return 0, errors.getvalue()
+
+
+def main(folder, loss):
+    folder = pathlib.Path(folder)
+    filler, run = folder / "filler", folder / "run"
+
+    class Full(SaveProgress):
+        def on_epoch_begin(self, epoch, logs=None):
+            super().on_epoch_begin(epoch, logs)
+            if epoch == 1 and not filler.exists():
+                fill(filler)
+
+    run_module.SaveProgress = Full
+    settings = folder / "settings.yaml"
+    settings.write_text(config_of(run, loss).to_yaml())
+    options = ["--config", str(settings), "--output", str(run), "--xla", "off"]
+    code, message = command(options)
+    found = {
+        "code": code,
+        "message": message,
+        "saved": str(RunFolder(run).progress()),
+        "files": sorted(os.listdir(run)),
+        "lines": len((run / "metrics.csv").read_text().splitlines()) - 1,
+    }
+    filler.write_bytes(b"")
+    found["code after the resume"], found["message after the resume"] = command(
+        ["--resume", "--output", str(run), "--xla", "off"]
+    )
+    found["epochs in the end"] = RunFolder(run).progress().epochs
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,187 @@
+"""Kills runs at random moments, resumes them, and tells in what they differ from one never killed.
+
+    python kill_runs.py FOLDER LOSS NUM_KILLS SEED
+
+Each run is a fork of this process, which has imported the framework but never used it: that saves
+the import. Half of the kills come from outside at a random time, half from within, between the
+writing of a file and its renaming. Prints a JSON object; its `kills` is a list of dicts with what
+the kill met and what was wrong after the resume.
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import select
+import signal
+import sys
+import time
+import traceback
+
+import keras
+import numpy as np
+
+from keras_patchpu.experiments.config import TrainConfig
+from keras_patchpu.experiments.run import train
+
+
+def config_of(folder, loss, **changes):
+    """A run of 12 steps that saves after each of them."""
+    settings = {
+        "loss": loss,
+        "model": "resnet" if loss.startswith("en") else "patch",
+        "resnet_width": 0.125,
+        "epochs": 3,
+        "batch_size": 8,
+        "image_size": 32,
+        "patch_size": 16,
+        "num_downsamples": 1,
+        "features": 8,
+        "hidden_units": 8,
+        "num_train": 32,
+        "num_validation": 40,
+        "schedule": "cosine",
+        "xla": "off",
+        "deterministic": True,
+        "checkpoint_minutes": 0.0,
+        **changes,
+    }
+    return TrainConfig(output=str(folder), **settings)
+
+
+def fork(function, *arguments):
+    """Starts a process that calls the function; returns its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        function(*arguments)
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def ended(pid, seconds):
+    """Waits for the end of a process; whether it came in time."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], seconds)[0])
+    finally:
+        os.close(descriptor)
+
+
+def exit_status(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def count_syncs(folder, loss):
+    """Trains, and writes how often a file was about to be renamed."""
+    count = 0
+    fsync = os.fsync
+
+    def counted(descriptor):
+        nonlocal count
+        count += 1
+        fsync(descriptor)
+
+    os.fsync = counted
+    train(config_of(folder, loss), verbose=0)
+    folder.with_suffix(".syncs").write_text(str(count))
+
+
+def die_at_sync(folder, loss, number):
+    """Trains until SIGKILL at the n-th time that a file or a folder goes to the disk."""
+    calls = 0
+
+    def killed(descriptor):
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.fsync = killed
+    train(config_of(folder, loss), verbose=0)
+
+
+def result(folder):
+    """What a run ended with, but for times."""
+    report = json.loads((folder / "report.json").read_text())
+    del report["minutes"]
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"]
+    return {"report": report, "metrics": rows}
+
+
+def weights(folder, name):
+    model = keras.saving.load_model(folder / name)
+    return [
+        keras.ops.convert_to_numpy(variable)
+        for variable in [*model.weights, *model.optimizer.variables]
+    ]
+
+
+def compare(whole, folder, found):
+    """Writes a list of what differs; in a fork, since it uses the framework."""
+    wrong = [name for name, value in result(whole).items() if result(folder)[name] != value]
+    for name in ("last.keras", "best.keras"):
+        pairs = zip(weights(whole, name), weights(folder, name), strict=True)
+        if not all(np.array_equal(one, other) for one, other in pairs):
+            wrong.append(name)
+    files = [{path.name for path in place.iterdir()} for place in (whole, folder)]
+    wrong += sorted(files[0] ^ files[1])
+    found.write_text(json.dumps(wrong))
+
+
+def kill(run, loss, from_within, moment, duration, num_syncs):
+    """Begins a run and kills it; returns what the kill met."""
+    if from_within:
+        exit_status(fork(die_at_sync, run, loss, moment.randint(1, num_syncs)))
+    else:
+        pid = fork(train, config_of(run, loss), 0)
+        ended(pid, moment.uniform(0, duration))
+        os.kill(pid, signal.SIGKILL)  # a process that has ended waits for `exit_status`
+        exit_status(pid)
+    return {
+        "begun": (run / "config.yaml").exists(),
+        "saved": (run / "last.keras").exists(),
+        "reported": (run / "report.json").exists(),
+        "unfinished": sorted(path.name for path in run.glob(".tmp-*")),
+    }
+
+
+def resume(run, loss, begun, whole):
+    """Goes on with a killed run; returns how that ended and what differs from the whole one."""
+    again = dataclasses.replace(config_of(run, loss), resume=begun)
+    found = run.with_suffix(".json")
+    code = exit_status(fork(train, again, 0))
+    if code == 0:
+        code = exit_status(fork(compare, whole, run, found))
+    return {"code": code, "wrong": json.loads(found.read_text()) if code == 0 else None}
+
+
+def main(folder, loss, num_kills, seed):
+    folder = pathlib.Path(folder)
+    moment = random.Random(seed)
+    whole = folder / "whole"
+    started = time.monotonic()
+    if exit_status(fork(count_syncs, whole, loss)):
+        raise SystemExit("the run never killed failed")
+    duration = time.monotonic() - started
+    num_syncs = int(whole.with_suffix(".syncs").read_text())
+
+    kills = []
+    for number in range(num_kills):
+        run = folder / f"run-{number}"
+        met = kill(run, loss, number % 2 == 1, moment, duration, num_syncs)
+        kills.append({**met, **resume(run, loss, met["begun"], whole)})
+        print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
+    print(json.dumps({"kills": kills}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

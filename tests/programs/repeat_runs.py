@@ -1,0 +1,58 @@
+"""Two deterministic runs, and one that stops after half of its epochs and goes on: equal bits?
+
+    python repeat_runs.py FOLDER LOSS
+
+Prints a JSON object: in what the second and the third differ from the first, and how many of
+the epochs the third had done when it was stopped. A process of its own, since what makes
+operations deterministic cannot be undone.
+"""
+
+import dataclasses
+import json
+import pathlib
+import signal
+import sys
+
+from kill_runs import compare, config_of
+
+from keras_patchpu.experiments.run import prepare, run, train
+from keras_patchpu.experiments.run_folder import RunFolder
+
+
+class Stopping(list):
+    """Asks for the end once a run has done so many epochs."""
+
+    def __init__(self, folder, epochs):
+        super().__init__([signal.SIGTERM])
+        self.folder, self.epochs = folder, epochs
+
+    def __bool__(self):
+        path = self.folder / "metrics.csv"
+        return path.exists() and len(path.read_text().splitlines()) > self.epochs
+
+
+def main(folder, loss):
+    folder = pathlib.Path(folder)
+    changes = {"epochs": 4, "checkpoint_minutes": 60.0}
+    if sys.argv[3:] == ["--xla"]:
+        changes["xla"] = "on"
+    configs = {
+        name: config_of(folder / name, loss, **changes) for name in ("first", "second", "third")
+    }
+    train(configs["first"], verbose=0)
+    train(configs["second"], verbose=0)
+    stopped = configs["third"]
+    try:
+        run(stopped, *prepare(stopped), verbose=0, stopping=Stopping(folder / "third", 2))
+    except SystemExit:
+        pass
+    found = {"done": RunFolder(folder / "third").progress().epochs}
+    train(dataclasses.replace(stopped, resume=True), verbose=0)
+    for name in ("second", "third"):
+        compare(folder / "first", folder / name, folder / "wrong.json")
+        found[name] = json.loads((folder / "wrong.json").read_text())
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
