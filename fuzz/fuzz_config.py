@@ -19,6 +19,7 @@ from common import fuzz, instrumented, message_of, work_folder
 # `resume: true` imports the module of run folders, which wants no more of Keras than this.
 sys.modules["keras"] = types.ModuleType("keras")
 sys.modules["keras"].callbacks = types.SimpleNamespace(Callback=object)
+sys.modules["keras"].utils = types.SimpleNamespace(PyDataset=object)
 
 with instrumented("yaml"):
     import yaml
