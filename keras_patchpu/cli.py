@@ -31,6 +31,15 @@ def parse_train_config(arguments):
         `TrainConfig`. Ends the process with code 2 and a message on a wrong one.
     """
     parser = _train_parser()
+    try:
+        return _train_config(parser, arguments)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # of a wrong tag, as in `!!int x`, PyYAML raises anything
+        parser.error(f"the settings cannot be read: {type(error).__name__}: {error}")
+
+
+def _train_config(parser, arguments):
     # Once for what chooses the defaults, once with them.
     first = parser.parse_args(arguments)
     if first.table is not None:

@@ -161,6 +161,10 @@ class TrainConfig:
     max_digits: int = 3
 
     def __post_init__(self):
+        for name, value in vars(self).items():
+            if value != value:  # NaN, with which a run could not be resumed: no NaN is another's
+                raise ValueError(f"Expected `{name}` to be a number. Received: {name}={value!r}")
+        _check_loss_arguments(self.loss_arguments or {})
         for name in ("epochs", "batch_size", "image_size", "num_train", "num_validation"):
             check_positive_integer(name, getattr(self, name))
         check_positive_integer("seed", self.seed, minimum=0)
@@ -222,6 +226,18 @@ def read_settings(path):
             f"Expected {path} to hold the settings of a run. Received: {str(settings)[:80]!r}"
         )
     return settings
+
+
+def _check_loss_arguments(values):
+    """Raises a ValueError unless they are written as YAML and read again the same."""
+    plain = (str, int, float, bool, type(None))
+    for name, value in values.items():
+        listed = value if isinstance(value, list) else [value]
+        if not isinstance(name, str) or not all(isinstance(item, plain) for item in listed):
+            raise ValueError(
+                "Expected `loss_arguments` to be names with numbers, text or lists of them. "
+                f"Received: {name!r} with a value of type {type(value).__name__}"
+            )
 
 
 # Settings by data set where they differ from the paper's.

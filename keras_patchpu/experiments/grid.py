@@ -108,7 +108,13 @@ def read_grid(path, data_dir=None):
 
 
 def _read(path):
-    values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = yaml.load(text, _Loader)
+    except (ValueError, yaml.YAMLError):
+        raise
+    except Exception as error:  # of a wrong tag, such as `!!int x`, PyYAML raises anything
+        raise ValueError(f"cannot be read as YAML: {type(error).__name__}: {error}") from error
     _check_mapping("a grid", values)
     _check_keys("a grid", values, _KEYS)
     values = {"dataset": "digits", **values}
@@ -192,6 +198,8 @@ def _parse(values, dataset):
         parsed = parser.parse_object({"dataset": dataset, **PRESETS[dataset], **values})
     except argparse.ArgumentError as error:
         raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("Expected plain values. Received one that holds itself") from error
     return TrainConfig(**parsed.as_dict())
 
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -46,6 +48,41 @@ def test_resume_takes_the_settings_of_the_folder(tmp_path):
 def test_saved_settings_are_whole_and_read_back():
     config = TrainConfig(codebook_std=0.02, stop_gradient=False)
     assert TrainConfig(**yaml.safe_load(config.to_yaml())).settings() == config.settings()
+
+
+# Found by fuzzing: of a wrong tag PyYAML raises IndexError, AttributeError or KeyError.
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: !!int ''", "IndexError"),
+        ("output: !!timestamp x", "AttributeError"),
+        ("augment: !!bool x", "settings cannot be read|error: 'x'"),
+        ("loss_arguments: &a {theta: *a}", "RecursionError"),
+        ("__path__: 1", "__path__"),
+    ],
+)
+def test_a_file_that_cannot_be_read_ends_with_code_2(text, message, tmp_path, capsys):
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(SystemExit) as end:
+        parse_train_config(["--config", str(file)])
+    assert end.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"theta": float("nan")}, "`theta` to be a number. Received: theta=nan"),
+        ({"expected_positives": float("nan")}, "`expected_positives` to be a number"),
+        ({"loss_arguments": {1: 2.0}}, "`loss_arguments`.*1 with a value of type float"),
+        ({"loss_arguments": {"a": [("b", 1)]}}, "`loss_arguments`.*'a'.*type list"),
+        ({"loss_arguments": {"a": {"b": 1}}}, "`loss_arguments`.*'a'.*type dict"),
+    ],
+)
+def test_what_a_resumed_run_would_not_find_again_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**settings)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,12 @@ def test_data_dir_reaches_every_run(tmp_path):
         ("settings: {theta: 0.5}\ngrid: {theta: [0.0]}", "theta: given by `grid` and beside"),
         ("grid: {data_dir: [a/b]}", "no name of a folder"),
         ("runs: [{name: a, epochs: 1, epochs: 2}]", "given twice: epochs"),
+        # Found by fuzzing: what PyYAML raises of a wrong tag, and a value that holds itself.
+        ("!!int ''", "cannot be read as YAML: IndexError"),
+        ("runs: !!timestamp x", "cannot be read as YAML: AttributeError"),
+        ("runs: !!bool x", "cannot be read as YAML: KeyError"),
+        ("[" * 3000, "cannot be read as YAML: RecursionError"),
+        ("runs: [{name: a, loss_arguments: &a {theta: *a}}]", "row 'a'.*one that holds itself"),
         ("runs: [{name: a}]\nseeds: [0, 0]", "`seeds` once"),
         ("runs: [{name: a}]\nseeds: [-1]", "seeds"),
         ("runs: [{name: a}]\nseeds: 3", "`seeds` to be a list"),
