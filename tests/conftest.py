@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import signal
 
 import keras
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 # A choice of the user's: the command must not replace the process of the tests.
 os.environ.setdefault("GLIBC_TUNABLES", "")
+# What a shell starts in the background ignores Ctrl-C, and then no test of it could pass.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = pathlib.Path(__file__).parent / "data"
 
