@@ -5,7 +5,7 @@
 
 from keras import ops
 
-from keras_patchpu.validation import known_shape
+from keras_patchpu.array_checks import known_shape
 
 
 def split_labels(labels, dtype="float32"):

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_patchpu.validation import check_images, check_labels, check_numbers, known_shape
+from keras_patchpu.array_checks import check_images, check_labels, known_shape
+from keras_patchpu.validation import check_numbers
 
 
 class LabelClassifier(keras.Model):
