@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from code_blocks import run_python
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -48,10 +49,8 @@ def test_links_lead_to_files(target):
 
 
 def test_example_runs(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(compile(code, "README.md", "exec"), names)
+    names = run_python(README, "README.md")
     images = names["validation"].images
     assert names["probabilities"].shape == (100, 10)
     assert names["steps"]["attention"].shape == (8, 10, 21)

@@ -27,6 +27,8 @@ def missing(cell):
             found = files_named(file)
             text = found[0].read_text() if len(found) == 1 else ""
             wrong += [] if len(found) == 1 else [place]
+        if file.endswith(".csv") and not (ROOT / file).exists():
+            wrong.append(place)
         if test and not re.search(rf"^def {test}\(", text or "", re.MULTILINE):
             wrong.append(place)
     return wrong
@@ -47,6 +49,7 @@ def test_links_lead_to_files():
 def test_what_does_not_exist_is_seen():
     assert missing("`test_faults.py::test_no_such`") == ["test_faults.py::test_no_such"]
     assert missing("`test_nowhere.py`") == ["test_nowhere.py"]
+    assert missing("`fuzz/nothing.csv`") == ["fuzz/nothing.csv"]
     assert missing("`test_reliability.py::test_what_does_not_exist_is_seen`, `::test_x`") == [
         "::test_x"
     ]

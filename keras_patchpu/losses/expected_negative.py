@@ -151,7 +151,9 @@ class ExpectedNegativeSpatialConsistency(ExpectedNegativeConsistency):
     as the image was; averaged over places.
 
     Args:
-        As of `ExpectedNegativeConsistency`.
+        consistency_weight, distance: As of `ExpectedNegativeConsistency`.
+        warmup_epochs, label_reduction, epsilon, name, reduction, dtype: As of
+            `ExpectedNegative`.
 
     Call arguments:
         y_true: As of `ExpectedNegative`.
