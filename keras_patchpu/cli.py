@@ -15,6 +15,7 @@ from jsonargparse import (
 
 from keras_patchpu.experiments.config import PRESETS, TrainConfig
 from keras_patchpu.experiments.signals import collected_signals
+from keras_patchpu.validation import FileError
 
 
 def parse_train_config(arguments):
@@ -113,6 +114,9 @@ def train(arguments):
         saved = folder.progress()
         what = "nothing of the run is saved" if saved is None else f"the run is saved {saved}"
         _fail(f"{error}\n{what}; go on with --resume --output {config.output}")
+    except FileError as error:  # of the run to go on with
+        print(f"patchpu train: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
     if report["val_mAP"] is not None:
         result = f"final val mAP {report['val_mAP']:.4f}"
     else:

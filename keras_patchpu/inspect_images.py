@@ -368,7 +368,7 @@ def _look(files, index, max_pixels):
     """`digest`, `size` and `mode` of an image, or the `reason` why it cannot be read."""
     from PIL import Image
 
-    from keras_patchpu.datasets.read_image import ImageError, read_image
+    from keras_patchpu.datasets.read_image import FORMATS, ImageError, read_image
 
     name, source = files.names[index], files.sources[index]
     try:
@@ -379,7 +379,7 @@ def _look(files, index, max_pixels):
         height, width, _ = read_image(content, name=name, max_pixels=max_pixels).shape
     except ImageError as error:
         return {"reason": str(error).removeprefix(f"{name}: ")}
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         mode = image.mode  # of the file, before it was converted
     digest = hashlib.sha256(content).hexdigest()
     return {"digest": digest, "size": (height, width), "mode": mode}

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import itertools
 import os
-import pathlib
 
 import numpy as np
 
@@ -82,7 +81,7 @@ class Tagger:
         self, model, top_k=None, batch_size=16, max_pixels=None, attention=False, workers=None
     ):
         from keras_patchpu.datasets.read_image import MAX_PIXELS
-        from keras_patchpu.models import PatchClassifier
+        from keras_patchpu.models import PatchClassifier, load_classifier
 
         max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
         workers = min(_MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
@@ -92,7 +91,7 @@ class Tagger:
         check_positive_integer("max_pixels", max_pixels)
         check_positive_integer("workers", workers)
         if isinstance(model, (str, os.PathLike)):
-            model = load_classifier(model, compile=False)
+            model = load_classifier(model, compile=False, kinds=PatchClassifier)
         if not isinstance(model, PatchClassifier):
             raise ValueError(
                 "Expected `model` to be a PatchClassifier or the path of a saved one. Received: "
@@ -209,47 +208,6 @@ class Tagger:
                 regions[name] = (y_min, x_min, y_max, x_max)
             heatmaps[name] = heat.repeat(np.diff(ys), axis=0).repeat(np.diff(xs), axis=1)
         return {"regions": regions, "heatmaps": heatmaps}
-
-
-def load_classifier(path, compile=True):
-    """Loads a `PatchClassifier` in Keras's safe mode.
-
-    Args:
-        path: A .keras file, or a run folder, which stands for its last.keras.
-        compile: Whether to load loss and optimizer too. Defaults to `True`.
-
-    Returns:
-        `PatchClassifier`.
-
-    Raises:
-        ValueError: The file is missing, cannot be loaded, or holds another model.
-    """
-    import keras
-
-    from keras_patchpu.models import PatchClassifier
-
-    path = model_file(path)
-    try:
-        model = keras.saving.load_model(path, compile=compile)
-    except Exception as error:  # of a damaged file Keras raises anything
-        raise ValueError(f"{path} cannot be loaded as a Keras model: {error}") from error
-    if not isinstance(model, PatchClassifier):
-        raise ValueError(
-            f"Expected {path} to hold a PatchClassifier. Received: {type(model).__name__}"
-        )
-    return model
-
-
-def model_file(path):
-    """The .keras file of a path that may be a run folder, or a ValueError if there is none."""
-    path = pathlib.Path(path)
-    if path.is_dir():
-        if not (path / "last.keras").is_file():
-            raise ValueError(f"The folder {path} holds no last.keras: it is not a run folder")
-        return path / "last.keras"
-    if not path.is_file():
-        raise ValueError(f"There is no model {path}. Give a .keras file or a run folder")
-    return path
 
 
 def peak_region(heat):

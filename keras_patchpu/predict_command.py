@@ -15,7 +15,8 @@ import time
 
 import numpy as np
 
-from keras_patchpu.predict import Tagger, model_file
+from keras_patchpu.predict import Tagger
+from keras_patchpu.whole_files import whole_file
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -107,17 +108,25 @@ def _parser():
         default=None,
         help="Larger images are refused. null: 100 million pixels.",
     )
+    parser.add_argument(
+        "--allow-outside",
+        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
+        default=False,
+        help="Whether a table may name images outside its folder.",
+    )
     return parser
 
 
 def _predict(options):
     """Writes the output and returns the errors of images as strings."""
+    from keras_patchpu.models.load_classifier import model_file
+
     output = pathlib.Path(options.output)
     part = output.with_name(output.name + ".part")
     _check_output(output, options.overwrite)
     if options.overlays:
         os.makedirs(options.overlays, exist_ok=True)
-    names = list_images(options.images, options.overlays)
+    names = list_images(options.images, options.overlays, options.allow_outside)
     tagger = Tagger(
         options.model,
         options.top_k,
@@ -155,6 +164,8 @@ def _predict(options):
                 bar.update(count, [("images/s", rate)])
                 if options.overlays:
                     gc.collect()  # figures refer to themselves, and would pile up
+        file.flush()
+        os.fsync(file.fileno())  # before it has its name, see `whole_file`
     os.replace(part, output)
     _settings_file(part).unlink(missing_ok=True)
     print(f"{output}: {len(names)} images, {len(errors)} of them could not be read")
@@ -183,28 +194,33 @@ def _check_output(output, overwrite):
         )
 
 
-def list_images(arguments, overlays=None):
+def list_images(arguments, overlays=None, allow_outside=False):
     """The images that the arguments of the command stand for.
 
     Args:
         arguments: Paths of files, folders or tables, and patterns.
         overlays: Folder of the pictures that the command draws; what folders and patterns
             hold of it is left out. Defaults to `None`.
+        allow_outside: Whether tables may name images outside their folder. Defaults to
+            `False`.
 
     Returns:
         List of paths, each once, in the order of the arguments and sorted inside each folder
         and pattern.
 
     Raises:
-        ValueError: An argument stands for no image, or a table has no column `image`.
+        ValueError: An argument stands for no image, or a table cannot be read, has no column
+            `image`, or names an image outside its folder.
     """
+    from keras_patchpu.datasets.table import TABLES, read_image_paths
+
     found = []
     for argument in arguments:
         if os.path.isdir(argument):
             images = _without(overlays, _images_in(argument))
         elif os.path.isfile(argument):
-            is_table = argument.lower().endswith((".csv", ".parquet"))
-            images = _images_of_table(argument) if is_table else [argument]
+            is_table = argument.lower().endswith(TABLES)
+            images = read_image_paths(argument, allow_outside) if is_table else [argument]
         else:
             matching = sorted(filter(os.path.isfile, glob.glob(argument, recursive=True)))
             images = _without(overlays, matching)
@@ -236,28 +252,6 @@ def _without(folder, paths):
         return paths
     inside = os.path.join(os.path.abspath(folder), "")
     return [path for path in paths if not os.path.abspath(path).startswith(inside)]
-
-
-def _images_of_table(path):
-    if path.lower().endswith(".parquet"):
-        try:
-            from pyarrow import parquet
-        except ImportError as error:
-            raise ValueError(f"{path}: to read it, `pip install pyarrow`") from error
-        columns = parquet.read_schema(path).names
-        if "image" in columns:
-            images = parquet.read_table(path, columns=["image"]).column("image").to_pylist()
-    else:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            images = [row.get("image") for row in reader]
-    if "image" not in columns:
-        raise ValueError(f"Expected {path} to have a column `image`. Received: {list(columns)}")
-    for row, image in enumerate(images, start=1):
-        if not image or not isinstance(image, str):
-            raise ValueError(f"{path}, row {row}: expected a path in `image`. Received: {image!r}")
-    return [os.path.join(os.path.dirname(path), image) for image in images]
 
 
 class _Rows:
@@ -324,8 +318,12 @@ class _Rows:
                 row = next(csv.reader([row]))
                 yield (row[0], row[2], end) if len(row) == len(self.header) else (None, None, end)
             else:
-                row = json.loads(row)
-                yield row["image"], row["error"], end
+                try:
+                    row = json.loads(row)
+                    row = row["image"], row["error"]
+                except (KeyError, TypeError, ValueError):
+                    row = None, None
+                yield *row, end
 
 
 def _settings_file(part):
@@ -336,7 +334,10 @@ def _check_settings(part, settings):
     """Rows of one file come from one model and one command."""
     path = _settings_file(part)
     if part.exists():
-        saved = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            saved = dict(json.loads(path.read_text()))
+        except (OSError, TypeError, ValueError):  # missing or damaged
+            saved = {}
         differing = [name for name, value in settings.items() if saved.get(name, ...) != value]
         if differing:
             raise ValueError(
@@ -403,9 +404,8 @@ def _write_overlay(path, found, tagger):
         ],
         title=os.path.basename(found.name),
     )
-    temporary = path + ".tmp"
-    figure.savefig(temporary, format="png", dpi=100)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
 
 
 def _resized(heat, size):

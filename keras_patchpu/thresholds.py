@@ -1,11 +1,11 @@
 """From which probability each label is predicted, and the command `patchpu thresholds`."""
 
-import os
 import sys
 
 import numpy as np
 
 from keras_patchpu.validation import check_number, check_one_of
+from keras_patchpu.whole_files import whole_file
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -147,7 +147,7 @@ def thresholds(arguments):
 
 
 def _parser():
-    from jsonargparse import ArgumentParser, DefaultHelpFormatter
+    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 
     parser = ArgumentParser(
         prog="patchpu thresholds",
@@ -179,19 +179,32 @@ def _parser():
         default=None,
         help="Larger images are refused. null: 100 million pixels.",
     )
+    parser.add_argument(
+        "--allow-outside",
+        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
+        default=False,
+        help="Whether the table may name images outside its folder.",
+    )
     return parser
 
 
 def _thresholds(options):
     """Stores the thresholds and returns the errors of images as strings."""
     from keras_patchpu.datasets.table import load_table
-    from keras_patchpu.predict import Tagger, load_classifier, model_file
+    from keras_patchpu.models import PatchClassifier
+    from keras_patchpu.models.load_classifier import load_classifier, model_file
+    from keras_patchpu.predict import Tagger
 
     # With dummies, so that a wrong option is told before all images are read.
     choose_thresholds([[1], [-1]], [[1.0], [0.0]], options.choose, options.at_least)
     path = model_file(options.model)
-    model = load_classifier(path)
-    table = load_table(options.table, unlisted="absent", label_names=model.label_names)
+    model = load_classifier(path, kinds=PatchClassifier)
+    table = load_table(
+        options.table,
+        unlisted="absent",
+        label_names=model.label_names,
+        allow_outside=options.allow_outside,
+    )
     files = table.train if table.validation is None else table.validation
     if len(files.label_names) != model.num_labels:
         raise ValueError(
@@ -212,9 +225,8 @@ def _thresholds(options):
         files.labels[readable], np.stack(scores), options.choose, options.at_least
     )
     model.thresholds = result["thresholds"].tolist()
-    temporary = path.with_name(f".tmp-{path.name}")
-    model.save(temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        model.save(temporary)
     print(_table(tagger.label_names, result))
     which = "the images of this table" if table.validation is None else "its validation images"
     print(

@@ -265,6 +265,7 @@ def check_compiled(case):
 
 def build_loss(case, num_labels):
     """The case's loss, for this number of labels where it wants to know it."""
+    num_labels = max(num_labels, 1)
     return case.build(**({"num_labels": num_labels} if "num_labels" in case.arguments else {}))
 
 

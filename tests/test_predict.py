@@ -214,7 +214,7 @@ def test_refuses_what_is_no_model(tmp_path, folder):
     for path, message in [
         ("none.keras", "There is no model .*none.keras"),
         ("other.keras", "other.keras to hold a PatchClassifier. Received: Sequential"),
-        ("broken.keras", "broken.keras cannot be loaded as a Keras model"),
+        ("broken.keras", "broken.keras is cut off or damaged: 2 bytes"),
         ("", "holds no last.keras"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -341,15 +341,19 @@ def test_list_images_refuses(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "no.csv").write_text("picture\na.jpg\n")
     (tmp_path / "gap.csv").write_text("image,x\na.jpg,1\n,2\n")
+    (tmp_path / "out.csv").write_text("image\n../a.jpg\n")
     for name, message in [
         ("empty", "Received: .*empty"),
         ("none.jpg", "Received: .*none.jpg"),
         ("*.jpg", r"Received: .*\*.jpg"),
-        ("no.csv", r"column `image`. Received: \['picture'\]"),
-        ("gap.csv", "row 2: expected a path in `image`"),
+        ("no.csv", "column `image`. Received the header: picture"),
+        ("gap.csv", "row 3: expected the path of an image in `image`. It is missing"),
+        ("out.csv", "row 2: expected a path inside the folder of the table. Received: ../a.jpg"),
     ]:
         with pytest.raises(ValueError, match=message):
             list_images([str(tmp_path / name)])
+    found = list_images([str(tmp_path / "out.csv")], allow_outside=True)
+    assert found == [str(tmp_path / "../a.jpg")]
 
 
 # === The command ===

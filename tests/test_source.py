@@ -20,6 +20,20 @@ MAY_PRINT = (
 )
 
 
+# What runs what it reads, under the names by which it is usually called.
+RUNS_CODE = {
+    "eval",
+    "exec",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+}
+UNPICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+LOADS_MODELS = "models/load_classifier.py"
+
+
 def imported_names(node):
     """Full names that an import statement names, or nothing for another node."""
     if isinstance(node, ast.Import):
@@ -37,10 +51,48 @@ def run_on_import(node):
             yield from run_on_import(child)
 
 
-def broken_rules(source, may_print=False):
+def loads_what_it_should_not(tree):
+    """Pairs of line and what is wrong, about files that may be hostile."""
+    safe_loaders = {"yaml.SafeLoader", "yaml.CSafeLoader"} | {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and [ast.unparse(base) for base in node.bases] == ["yaml.SafeLoader"]
+    }
+    for node in ast.walk(tree):
+        names = set(imported_names(node))
+        if UNPICKLES & {name.split(".")[0] for name in names}:
+            yield node.lineno, "unpickles: a pickle can run code"
+        if names & (RUNS_CODE | {"keras.saving.load_model", "keras.models.load_model"}):
+            yield node.lineno, "imports by itself what the rules look for by its full name"
+        if isinstance(node, ast.Attribute) and node.attr in ("load_model", "read_pickle"):
+            yield node.lineno, f"{node.attr}: see {LOADS_MODELS}"
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if name in RUNS_CODE:
+            yield node.lineno, f"{name} runs what it is given"
+        if given.get("shell", "False") != "False":
+            yield node.lineno, "starts a shell"
+        if name in ("np.load", "numpy.load") and given.get("allow_pickle") != "False":
+            yield node.lineno, "np.load without allow_pickle=False"
+        if name in ("yaml.load", "yaml.load_all"):
+            loader = given.get("Loader") or (ast.unparse(node.args[1]) if node.args[1:] else "")
+            if loader not in safe_loaders:
+                yield node.lineno, f"{name} without a safe loader"
+        if name == "Image.open" and "formats" not in given:
+            yield node.lineno, "Image.open without the formats that it may read"
+
+
+def broken_rules(source, may_print=False, may_load_models=False):
     """List of `line: what is wrong`."""
     tree = ast.parse(source)
-    found = []
+    found = [
+        (line, rule)
+        for line, rule in loads_what_it_should_not(tree)
+        if not (may_load_models and rule.startswith("load_model"))
+    ]
     for node in run_on_import(tree):
         if BACKENDS & {name.split(".")[0] for name in imported_names(node)}:
             found.append((node.lineno, "imports a backend at top level"))
@@ -61,7 +113,8 @@ def broken_rules(source, may_print=False):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_rules(path):
     relative = path.relative_to(PACKAGE).as_posix()
-    assert broken_rules(path.read_text(), may_print=relative.startswith(MAY_PRINT)) == []
+    may_print, may_load_models = relative.startswith(MAY_PRINT), relative == LOADS_MODELS
+    assert broken_rules(path.read_text(), may_print, may_load_models) == []
 
 
 def test_all_modules_are_looked_at():
@@ -86,11 +139,53 @@ def test_all_modules_are_looked_at():
         ("assert True", 1),
         ("def f():\n    print(1)", 1),
         ("from keras import ops", 0),
+        ("eval('1')", 1),
+        ("exec('1')", 1),
+        ("model.eval()", 0),
+        ("os.system('ls')", 1),
+        ("from os import system", 1),
+        ("import pickle", 1),
+        ("def f():\n    from pickle import loads", 1),
+        ("import marshal", 1),
+        ("subprocess.run('ls', shell=True)", 1),
+        ("subprocess.run(['ls'], shell=wanted)", 1),
+        ("subprocess.run(['ls'], shell=False)", 0),
+        ("np.load(path)", 1),
+        ("np.load(path, allow_pickle=True)", 1),
+        ("np.load(path, 'r', allow_pickle=False)", 0),
+        ("pandas.read_pickle(path)", 1),
+        ("yaml.load(text)", 1),
+        ("yaml.load(text, yaml.Loader)", 1),
+        ("yaml.load(text, Loader=yaml.UnsafeLoader)", 1),
+        ("yaml.load(text, Loader=yaml.SafeLoader)", 0),
+        ("class Own(yaml.SafeLoader):\n    pass\nyaml.load(text, Own)", 0),
+        ("class Own(yaml.Loader):\n    pass\nyaml.load(text, Own)", 1),
+        ("yaml.unsafe_load(text)", 1),
+        ("yaml.safe_load(text)", 0),
+        ("keras.saving.load_model(path)", 1),
+        ("keras.models.load_model(path, safe_mode=True)", 1),
+        ("from keras.saving import load_model", 1),
+        ("f = keras.saving.load_model", 1),
+        ("Image.open(path)", 1),
+        ("Image.open(path, formats=FORMATS)", 0),
     ],
 )
 def test_the_rules_see_what_they_forbid(source, count):
     assert len(broken_rules(source)) == count
 
 
-def test_printing_where_it_is_allowed():
+def test_what_is_allowed_in_some_places():
     assert broken_rules("print(1)", may_print=True) == []
+    source = "keras.saving.load_model(path, safe_mode=True)"
+    assert broken_rules(source, may_load_models=True) == []
+    assert len(broken_rules(source, may_print=True)) == 1
+
+
+def test_models_are_loaded_in_safe_mode():
+    calls = [
+        node
+        for node in ast.walk(ast.parse((PACKAGE / LOADS_MODELS).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("load_model")
+    ]
+    given = [{word.arg: ast.unparse(word.value) for word in call.keywords} for call in calls]
+    assert [words.get("safe_mode") for words in given] == ["True"]

@@ -166,7 +166,8 @@ def data(tmp_path, monkeypatch):
 def test_command_stores_thresholds(data, capsys):
     thresholds([str(data.path.parent), "labels.csv"])
     names = ("cat", "dog", "owl")
-    assert data.asked == [("labels.csv", {"unlisted": "absent", "label_names": names})]
+    wanted = {"unlisted": "absent", "label_names": names, "allow_outside": False}
+    assert data.asked == [("labels.csv", wanted)]
     output = capsys.readouterr().out
     assert "optimistic" in output and str(data.path) in output
     lines = [line.split() for line in output.splitlines()[:4]]

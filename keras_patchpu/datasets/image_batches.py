@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_patchpu.datasets.read_image import cropped, random_crop
+from keras_patchpu.validation import check_labels, check_pixels
 
 
 class ImageBatches(keras.utils.PyDataset):
@@ -15,8 +16,9 @@ class ImageBatches(keras.utils.PyDataset):
     `fit(..., shuffle=False)`, since the order is already random.
 
     Args:
-        images: `(N, H, W, 3)` array.
-        labels: `(N, L)` array.
+        images: `(N, H, W, 3)` array of finite values from 0 to 255, which are looked at once
+            unless it is uint8.
+        labels: `(N, L)` array without NaN.
         batch_size: Images a batch.
         seed: Integer seed of the order.
         epoch: Number of epochs already done, when a run goes on. Defaults to `0`.
@@ -26,6 +28,9 @@ class ImageBatches(keras.utils.PyDataset):
         targets: Function of the `(B,)` numbers of the images and their `(B, 5)` crops (`None`
             without `augment`) that gives a dict of arrays for the loss. With it labels come
             as a dict of them and of `"labels"`. Defaults to `None`.
+
+    Raises:
+        ValueError: An array is not as above; the message has the index of the first image.
     """
 
     def __init__(self, images, labels, batch_size, seed, epoch=0, augment=False, targets=None):
@@ -35,6 +40,9 @@ class ImageBatches(keras.utils.PyDataset):
                 "Expected as many `images` as `labels`. Received: "
                 f"{len(images)} images, {len(labels)} rows of labels"
             )
+        for values, check in ((images, check_pixels), (labels, check_labels)):
+            if isinstance(values, np.ndarray):
+                check(values)
         self.images = images
         self.labels = labels
         self.batch_size = batch_size

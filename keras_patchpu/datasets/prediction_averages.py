@@ -7,7 +7,8 @@ import tempfile
 import keras
 import numpy as np
 
-from keras_patchpu.validation import check_number
+from keras_patchpu.datasets.load_array import load_array
+from keras_patchpu.validation import FileError, check_number
 from keras_patchpu.whole_files import whole_file
 
 _CHUNK = 512  # images whose heat maps are in memory at once
@@ -38,7 +39,8 @@ class PredictionAverages(keras.callbacks.Callback):
         batch_size: Of the prediction, for arrays. Defaults to `None`: Keras's 32.
 
     Raises:
-        ValueError: An argument is out of range, or the files of the epoch are missing.
+        ValueError: An argument is out of range.
+        FileError: The files of the epoch are missing, damaged, or of other images.
 
     Reference:
         Verelst et al., arXiv 2203.06127; see `losses.ExpectedNegative`.
@@ -104,7 +106,12 @@ class PredictionAverages(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        self._map_shape()
+        shape = self._map_shape()
+        if self.heat_maps is not None and self.heat_maps.shape[1:] != shape:
+            raise FileError(
+                f"Expected heat maps of the shape {shape} in {self.folder}. Received: "
+                f"{self.heat_maps.shape[1:]}: they are of another run"
+            )
 
     def _map_shape(self):
         """`(h, w, L)` of the model's score maps."""
@@ -178,13 +185,15 @@ class PredictionAverages(keras.callbacks.Callback):
         needed = [averages_path, maps_path] if self.spatial else [averages_path]
         missing = [str(path) for path in needed if not path.exists()]
         if missing:
-            raise ValueError(
+            raise FileError(
                 f"Expected the averages after epoch {epochs_done} to go on from. Missing: "
                 f"{', '.join(missing)}"
             )
-        self.average = np.load(averages_path, allow_pickle=False)
+        self.average = load_array(averages_path, self.labels.shape)
         if self.spatial:
-            self.heat_maps = np.load(maps_path, mmap_mode="r", allow_pickle=False)
+            count, num_labels = self.labels.shape
+            shape = (count, None, None, num_labels)
+            self.heat_maps = load_array(maps_path, shape, in_memory=False)
 
     def _expected_negatives(self):
         """Unobserved labels but those expected to be present, bool `(N, L)`."""

@@ -6,7 +6,8 @@ import tempfile
 import keras
 import numpy as np
 
-from keras_patchpu.validation import check_number, check_positive_integer
+from keras_patchpu.datasets.load_array import load_array
+from keras_patchpu.validation import FileError, check_number, check_positive_integer
 from keras_patchpu.whole_files import whole_file
 
 # A target of 0 would read as unknown, one of 1 as observed absent.
@@ -40,7 +41,8 @@ class PseudoLabels(keras.callbacks.Callback):
         batch_size: Of the prediction, for arrays. Defaults to `None`: Keras's 32.
 
     Raises:
-        ValueError: An argument is out of range, or the file of the epoch is missing.
+        ValueError: An argument is out of range.
+        FileError: The file of the epoch is missing, damaged, or of other images.
 
     Reference:
         Zhou et al., "Acknowledging the unknown for multi-label learning with single positive
@@ -79,11 +81,11 @@ class PseudoLabels(keras.callbacks.Callback):
         if epochs_done:
             path = self._path(epochs_done)
             if not path.exists():
-                raise ValueError(
+                raise FileError(
                     f"Expected the pseudo-labels after epoch {epochs_done} to go on from. "
                     f"Missing: {path}"
                 )
-            self.labels = np.load(path, allow_pickle=False)
+            self.labels = load_array(path, observed.shape)
 
     def targets(self, indices, crops=None):
         """Dict of `"labels"` (B, L) of some images: observed ones, 0, and `-q` for targets q."""

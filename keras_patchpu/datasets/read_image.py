@@ -6,15 +6,18 @@ import re
 
 import numpy as np
 
-from keras_patchpu.validation import check_one_of
+from keras_patchpu.validation import FileError, check_one_of
 
 # Above this an image is refused before its pixels are decoded: 300 MB as RGB.
 MAX_PIXELS = 100_000_000
 FITS = ("stretch", "pad")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+# Decoders that a file may choose, whatever its name: Pillow has many more, and one of them starts
+# Ghostscript, which runs PostScript.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 
 
-class ImageError(ValueError):
+class ImageError(FileError):
     """An image that cannot be read; the message names it and says why."""
 
 
@@ -54,7 +57,7 @@ def read_image(source, size=None, fit="stretch", name=None, max_pixels=MAX_PIXEL
                 source = file.read()
         if not source:
             raise ImageError(f"{name}: the file is empty (0 bytes)")
-        with Image.open(io.BytesIO(source)) as image:
+        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(name, f"{width} x {height}", max_pixels)
@@ -104,7 +107,8 @@ def original_size(source):
     """
     from PIL import ExifTags, Image
 
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    with Image.open(file, formats=FORMATS) as image:
         lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return image.size if lies else image.size[::-1]
 

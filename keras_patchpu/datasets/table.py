@@ -22,6 +22,7 @@ _COLUMNS = (
 # What programs write for a missing value; as a label it is an accident.
 _MISSING = ("nan", "NaN", "NAN", "None")
 _FEW = 10
+TABLES = (".csv", ".parquet", ".pq")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +85,8 @@ def load_table(path, unlisted="unknown", label_names=None, allow_outside=False):
         rows = _rows_of_folder(path, allow_outside)
     elif not os.path.exists(path):
         raise ValueError(f"{path}: there is no such file or folder")
-    elif path.lower().endswith(".csv"):
-        rows = _rows_of_table(path, *_read_csv(path), allow_outside)
-    elif path.lower().endswith((".parquet", ".pq")):
-        rows = _rows_of_table(path, *_read_parquet(path), allow_outside)
+    elif path.lower().endswith(TABLES):
+        rows = _rows_of_table(path, *_read(path), allow_outside)
     else:
         raise ValueError(
             f"{path}: expected a file named .csv or .parquet, or a folder with one folder per class"
@@ -117,6 +116,33 @@ def load_table(path, unlisted="unknown", label_names=None, allow_outside=False):
                 "leave the column `split` out to draw the validation images at random"
             )
     return Table(files.take(indices["train"]), files.take(indices["validation"]))
+
+
+def read_image_paths(path, allow_outside=False):
+    """Reads which images a table names; its other columns are not looked at.
+
+    Args:
+        path: A CSV file in UTF-8, or a Parquet file (needs pandas and pyarrow).
+        allow_outside: As of `load_table`. Defaults to `False`.
+
+    Returns:
+        List of paths, a row each. Images need not exist, nor be different.
+
+    Raises:
+        ValueError: As of `load_table`.
+    """
+    path = os.fspath(path)
+    header, numbered = _read(path)
+    if header.count("image") != 1:
+        raise ValueError(
+            f"{path}: expected one column `image`. Received the header: {', '.join(header)}"
+        )
+    folder = os.path.dirname(path)
+    root = os.path.realpath(folder)
+    return [
+        _image(place, cells, folder, root, allow_outside)[1]
+        for place, cells in _cells_by_row(path, header, numbered)
+    ]
 
 
 def split_by_seed(files, share=0.1, seed=0):
@@ -171,6 +197,12 @@ def split_by_seed(files, share=0.1, seed=0):
 # === Tables ===
 
 
+def _read(path):
+    """Header, and a list of row number and cells."""
+    header, numbered = _read_csv(path) if path.lower().endswith(".csv") else _read_parquet(path)
+    return [column.strip() for column in header], numbered
+
+
 def _read_csv(path):
     """Header, and a list of row number and cells."""
     content = pathlib.Path(path).read_bytes()
@@ -213,7 +245,6 @@ def _read_parquet(path):
 
 
 def _rows_of_table(path, header, numbered, allow_outside):
-    header = [column.strip() for column in header]
     found = f"Received the header: {', '.join(header)}"
     given = [column for column in ("label", "labels") if column in header]
     if "image" not in header or not given:
@@ -227,32 +258,17 @@ def _rows_of_table(path, header, numbered, allow_outside):
     folder = os.path.dirname(path)
     root = os.path.realpath(folder)
     rows, seen, missing = [], {}, []
-    for number, cells in numbered:
-        place = f"{path}, row {number}"
-        if len(cells) != len(header):
-            raise ValueError(
-                f"{place}: expected {len(header)} cells, as in the header. Received: {len(cells)}; "
-                "put ';' between labels, and quotes around what has a comma"
-            )
-        cells = dict(zip(header, cells))
-        image = cells["image"]
-        if image is None or (isinstance(image, str) and not image.strip()):
-            raise ValueError(f"{place}: expected the path of an image in `image`. It is missing")
-        if not isinstance(image, str):
-            raise ValueError(
-                f"{place}: expected `image` to be text. Received: image={image!r} (of type "
-                f"{type(image).__name__})"
-            )
-        image = image.strip()
-        name, source = _inside(place, image, folder, root, allow_outside)
+    for place, cells in _cells_by_row(path, header, numbered):
+        row = place.rsplit(", ", 1)[1]
+        name, source = _image(place, cells, folder, root, allow_outside)
         if name in seen:
             raise ValueError(
-                f"{place}: the image {name} is in row {seen[name]} already; put its labels into "
+                f"{place}: the image {name} is in {seen[name]} already; put its labels into "
                 "one row with ';' between"
             )
-        seen[name] = number
+        seen[name] = row
         if not os.path.isfile(source):
-            missing.append(f"row {number}: {image}")
+            missing.append(f"{row}: {cells['image'].strip()}")
         present = _label_set(place, given[0], cells[given[0]])
         absent = _label_set(place, "absent", cells["absent"]) if "absent" in cells else set()
         if present & absent:
@@ -276,6 +292,31 @@ def _rows_of_table(path, header, numbered, allow_outside):
             f"folder of the table:{few}{more}"
         )
     return rows
+
+
+def _cells_by_row(path, header, numbered):
+    """Generator of what messages call a row, and its cells by the names of their columns."""
+    for number, cells in numbered:
+        place = f"{path}, row {number}"
+        if len(cells) != len(header):
+            raise ValueError(
+                f"{place}: expected {len(header)} cells, as in the header. Received: {len(cells)}; "
+                "put ';' between labels, and quotes around what has a comma"
+            )
+        yield place, dict(zip(header, cells))
+
+
+def _image(place, cells, folder, root, allow_outside):
+    """Name and source of the image in a row."""
+    image = cells["image"]
+    if image is None or (isinstance(image, str) and not image.strip()):
+        raise ValueError(f"{place}: expected the path of an image in `image`. It is missing")
+    if not isinstance(image, str):
+        raise ValueError(
+            f"{place}: expected `image` to be text. Received: image={image!r} (of type "
+            f"{type(image).__name__})"
+        )
+    return _inside(place, image.strip(), folder, root, allow_outside)
 
 
 def _label_set(place, column, cell):

@@ -108,11 +108,11 @@ def _from_folder(folder, split):
     existing = {path.name for path in jpegs.iterdir()} if jpegs.is_dir() else set()
     names, box_labels, boxes = [], [], []
     for name in sorted(line.split()[0] for line in _lines(listing)):
-        objects = _read_objects(folder / "Annotations" / f"{name}.xml")
-        if f"{name}.jpg" not in existing:
+        if f"{name}.jpg" not in existing:  # nor is a path that leads out of the folder
             raise ValueError(
                 f"Expected the image {jpegs / name}.jpg, which {listing} names. It is missing"
             )
+        objects = _read_objects(folder / "Annotations" / f"{name}.xml")
         if objects:
             names.append(f"{name}.jpg")
             box_labels.append(np.array([label for label, _ in objects], dtype="int64"))

@@ -6,7 +6,7 @@ from typing import Literal
 
 import yaml
 
-from keras_patchpu.validation import check_number, check_positive_integer
+from keras_patchpu.validation import FileError, check_number, check_positive_integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +206,26 @@ class TrainConfig:
 
     def to_yaml(self):
         return yaml.safe_dump(self.settings(), sort_keys=False)
+
+
+def read_settings(path):
+    """The mapping in a run's config.yaml, or `None` if there is no such file.
+
+    Raises:
+        FileError: It is damaged, or no mapping.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return None
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FileError(f"{path} is damaged: {error}") from error
+    if not isinstance(settings, dict):
+        raise FileError(
+            f"Expected {path} to hold the settings of a run. Received: {str(settings)[:80]!r}"
+        )
+    return settings
 
 
 def _check_loss_arguments(values):

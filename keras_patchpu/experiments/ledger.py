@@ -12,8 +12,7 @@ import os
 import pathlib
 import statistics
 
-import yaml
-
+from keras_patchpu.experiments.config import read_settings
 from keras_patchpu.whole_files import write_whole
 
 COLUMNS = (
@@ -59,8 +58,7 @@ _LEDGER, _TABLE, _CURVES_FILE = "ledger.csv", "table.md", "curves.csv"
 
 def saved_settings(folder):
     """Settings of the run in a folder, or `None` if none was begun there."""
-    path = pathlib.Path(folder, "config.yaml")
-    return yaml.safe_load(path.read_text()) if path.exists() else None
+    return read_settings(pathlib.Path(folder, "config.yaml"))
 
 
 def differences(config, saved, place="folder"):

@@ -13,8 +13,9 @@ from keras_patchpu.experiments.report import write_report
 from keras_patchpu.experiments.run_folder import RunFolder
 from keras_patchpu.experiments.save_progress import Progress, RestOfEpoch, SaveProgress
 from keras_patchpu.metrics import Evaluation, ObservedEvaluation, WeakNegativeQuality
-from keras_patchpu.models import PatchClassifier, ResNetClassifier
+from keras_patchpu.models import PatchClassifier, ResNetClassifier, load_classifier
 from keras_patchpu.optimizers import Lamb
+from keras_patchpu.validation import FileError
 
 # Training images whose weak negatives are judged after each epoch.
 _NUM_JUDGED = 500
@@ -56,6 +57,10 @@ def train(config, verbose="auto"):
 
     Returns:
         The report as a dict, see `write_report`.
+
+    Raises:
+        ValueError: As of `prepare`.
+        FileError: A file of the run to go on with, or an image, cannot be used.
     """
     return run(config, *prepare(config), verbose=verbose)
 
@@ -84,26 +89,33 @@ def run(config, folder, data, verbose="auto", stopping=()):
 def _run(config, folder, data, verbose, stopping):
     keras.utils.set_random_seed(config.seed)
     steps_per_epoch = math.ceil(len(data.observed) / config.batch_size)
+    validation = data.validation
 
     # What goes on: the last whole checkpoint, and what it says it has done.
     progress = Progress()
     if config.resume and (folder / "last.keras").exists():
-        model = keras.saving.load_model(folder / "last.keras")
+        kind = {"patch": PatchClassifier, "resnet": ResNetClassifier}[config.model]
+        model = load_classifier(folder / "last.keras", True, validation.label_names, kind)
         model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
         if config.model == "patch":
             model.patch_embedder.rematerialize = config.rematerialize
-        iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+        iterations = 0
+        if model.compiled:
+            iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+        # Keras only warns of a state that does not fit, and leaves it out. In half precision the
+        # first steps may count as none.
+        if not model.compiled or not (iterations or config.precision == "mixed_float16"):
+            raise FileError(f"{folder / 'last.keras'} holds no state of a training to go on with")
         progress = folder.progress() or Progress(iterations // steps_per_epoch)
     else:
         num_images, num_labels = data.observed.shape
-        model = make_model(config, num_labels, data.validation.label_names)
+        model = make_model(config, num_labels, validation.label_names)
         loss = make_loss(config, data.expected_positives, num_images, num_labels)
         if config.loss == "role":
             loss.start_from(data.observed)
         jit_compile = {"auto": "auto", "on": True, "off": False}[config.xla]
         model.compile(make_optimizer(config, steps_per_epoch), loss, jit_compile=jit_compile)
 
-    validation = data.validation
     kind = Evaluation if data.fully_annotated else ObservedEvaluation
     evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
     memory = _memory(config, folder, data, model, progress.epochs)

@@ -11,11 +11,12 @@ import zipfile
 from importlib import metadata
 
 import keras
-import yaml
 
+from keras_patchpu.experiments.config import read_settings
 from keras_patchpu.experiments.ledger import differences
 from keras_patchpu.experiments.lock import lock_folder
 from keras_patchpu.experiments.save_progress import Progress
+from keras_patchpu.validation import FileError
 from keras_patchpu.whole_files import remove_unfinished, whole_file, write_whole
 
 
@@ -91,8 +92,7 @@ class RunFolder:
 
     def saved_settings(self):
         """Settings of the run in this folder, or None."""
-        path = self / "config.yaml"
-        return yaml.safe_load(path.read_text()) if path.exists() else None
+        return read_settings(self / "config.yaml")
 
     def write_text(self, name, text):
         write_whole(self / name, text)
@@ -116,8 +116,13 @@ class RunFolder:
         path = self / "last.keras"
         if not path.exists():
             return None
-        with zipfile.ZipFile(path) as archive:
-            return Progress.from_bytes(archive.comment) if archive.comment else None
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return Progress.from_bytes(archive.comment) if archive.comment else None
+        except (TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise FileError(
+                f"{path} is damaged: it does not tell how far the run has come"
+            ) from error
 
     def read_metrics(self):
         """Rows of `metrics.csv` as dicts of numbers."""

@@ -8,6 +8,8 @@ import time
 import keras
 import numpy as np
 
+from keras_patchpu.validation import check_positive_integer
+
 _SECONDS = 60.0
 
 
@@ -32,7 +34,10 @@ class Progress:
 
     @classmethod
     def from_bytes(cls, text):
-        return cls(**json.loads(text))
+        progress = cls(**json.loads(text))
+        check_positive_integer("epochs", progress.epochs, minimum=0)
+        check_positive_integer("steps", progress.steps, minimum=0)
+        return progress
 
     def __str__(self):
         if not self.steps:

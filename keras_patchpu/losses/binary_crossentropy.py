@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import LabelLoss
+from keras_patchpu.losses.label_loss import LabelLoss, in_full_precision
 from keras_patchpu.validation import check_number
 
 
@@ -63,6 +63,7 @@ class BinaryCrossentropy(LabelLoss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
+        y_pred = in_full_precision(y_pred)
         present, absent = split_labels(y_true, y_pred.dtype)
         if self.label_smoothing:
             present, absent = _smoothed(present, absent, self.label_smoothing)
@@ -123,6 +124,7 @@ class AssumeNegative(LabelLoss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
+        y_pred = in_full_precision(y_pred)
         # One label has no negatives beside its positive: then any weight would do.
         balanced = 1.0 / max(y_pred.shape[-1] - 1, 1)
         weight = balanced if self.weight == "balanced" else self.weight
@@ -182,6 +184,7 @@ class ExpectedPositiveRegularization(LabelLoss):
         self.expected_positives = expected_positives
 
     def call(self, y_true, y_pred):
+        y_pred = in_full_precision(y_pred)
         present, absent = split_labels(y_true, y_pred.dtype)
         num_labels = ops.cast(ops.shape(y_pred)[-1], y_pred.dtype)
         predicted = ops.mean(ops.sum(y_pred, axis=-1))

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import LabelLoss
+from keras_patchpu.losses.label_loss import LabelLoss, in_full_precision
 from keras_patchpu.validation import check_number
 
 
@@ -64,6 +64,7 @@ class EntropyMaximization(LabelLoss):
         self.beta = beta
 
     def call(self, y_true, y_pred):
+        y_pred = in_full_precision(y_pred)
         present, negative = split_labels(y_true, y_pred.dtype)
         absent = ops.cast(y_true <= -1.0, y_pred.dtype)
         pseudo = negative - absent

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import LabelLoss, take_inputs
+from keras_patchpu.losses.label_loss import LabelLoss, in_full_precision, take_inputs
 from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
 
 
@@ -130,6 +130,7 @@ class ExpectedNegativeConsistency(ExpectedNegative):
 
     def distances(self, predicted, average):
         """Distance of each prediction from its average."""
+        predicted, average = in_full_precision(predicted), in_full_precision(average)
         if self.distance == "squared":
             return ops.square(predicted - average)
         present = average * ops.log(predicted + self.epsilon)
@@ -178,6 +179,6 @@ class ExpectedNegativeSpatialConsistency(ExpectedNegativeConsistency):
         )
 
     def consistency(self, y_pred):
-        predicted = ops.sigmoid(y_pred["score_maps"])
+        predicted = ops.sigmoid(in_full_precision(y_pred["score_maps"]))
         distances = self.distances(predicted, y_pred["average_maps"])
         return ops.mean(self.reduce_labels(distances), axis=(1, 2))

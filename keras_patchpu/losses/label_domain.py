@@ -5,6 +5,8 @@
 
 from keras import ops
 
+from keras_patchpu.validation import known_shape
+
 
 def split_labels(labels, dtype="float32"):
     """Splits labels of the domain {+1, 0, -1} into the paper's z+ and z-.
@@ -17,7 +19,15 @@ def split_labels(labels, dtype="float32"):
     Returns:
         Pair of 0/1 tensors `(B, L)`: observed present, observed absent.
 
+    Raises:
+        ValueError: There is no image or no label, of which a mean would be NaN.
+
     Reference:
         Jouanneau et al., section 3, the definition of z+ and z-.
     """
+    shape = known_shape(labels)
+    if shape is not None and 0 in shape:
+        raise ValueError(
+            f"Expected labels (B, L) of at least one image and one label. Received: shape {shape}"
+        )
     return ops.cast(labels > 0, dtype), ops.cast(labels < 0, dtype)

@@ -9,6 +9,8 @@ from keras_patchpu.validation import check_number, check_one_of
 def take_inputs(loss, y_pred):
     """The entries of the dict `y_pred` that a loss names in `inputs`, in that order.
 
+    In full precision, see below.
+
     Raises:
         ValueError: `y_pred` is no dict, or lacks one of them.
     """
@@ -18,7 +20,17 @@ def take_inputs(loss, y_pred):
             f"{type(loss).__name__} expects `y_pred` to be a dict with {list(loss.inputs)}. "
             f"Received: {received}. The classifiers' `fit` hands them over."
         )
-    return [y_pred[name] for name in loss.inputs]
+    return [in_full_precision(y_pred[name]) for name in loss.inputs]
+
+
+def in_full_precision(tensor):
+    """A tensor of half precision in float32, any other as it is.
+
+    The slope of `log(p + 1e-5)` is up to 100,000, beyond float16: with a weight of 0 it is NaN.
+    """
+    dtype = getattr(tensor, "dtype", "int32")  # of a list of indices
+    is_half = keras.backend.standardize_dtype(dtype) in ("float16", "bfloat16")
+    return ops.cast(tensor, "float32") if is_half else tensor
 
 
 class PerLabelLoss(keras.losses.Loss):

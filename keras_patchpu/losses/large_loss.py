@@ -108,7 +108,8 @@ class LargeLoss(PerLabelLoss):
             Boolean `(B, L)`: the labels that `scheme` rejects or counts as present.
         """
         losses = ops.stop_gradient(ops.softplus(ops.convert_to_tensor(logits)))
-        unknown = ops.equal(ops.convert_to_tensor(labels), 0)
+        present, absent = split_labels(labels, losses.dtype)
+        unknown = present + absent == 0
         # Losses are positive: with -1 the observed labels come last.
         ranked = ops.sort(ops.reshape(ops.where(unknown, losses, -1.0), (-1,)))
         number = ops.shape(ranked)[0]

@@ -9,6 +9,9 @@ from keras_patchpu.validation import check_number
 
 # Observed labels compared at a time. Few images have more observed labels: one pass, as a rule.
 _OBSERVED_AT_ONCE = 16
+# Embeddings without a larger entry count as zeros: the gradient of their direction, the inverse
+# of their length, would overflow.
+_SMALLEST_EMBEDDING = 1e-30
 
 
 def weak_negatives(labels, image_embeddings, theta=0.0, stop_gradient=False):
@@ -33,7 +36,7 @@ def weak_negatives(labels, image_embeddings, theta=0.0, stop_gradient=False):
     Returns:
         float32 weights `(B, L)`: 0 for a label observed present, 1 for one observed
         absent, and 0 for the rest of an image without any label observed present. An
-        embedding of zeros is similar to nothing.
+        embedding of zeros is similar to nothing, and so is one without an entry above 1e-30.
 
     Reference:
         Jouanneau et al., section 3.3, eq. (7)-(8), Fig. 2.
@@ -44,7 +47,7 @@ def weak_negatives(labels, image_embeddings, theta=0.0, stop_gradient=False):
         embeddings = ops.stop_gradient(embeddings)
     # To a largest entry of 1 first, so that no square under- or overflows; zeros stay zeros.
     scale = ops.stop_gradient(ops.max(ops.abs(embeddings), axis=-1, keepdims=True))
-    embeddings = embeddings / ops.where(scale > 0, scale, 1.0)
+    embeddings = embeddings / ops.where(scale > _SMALLEST_EMBEDDING, scale, 1.0)
     squared_norm = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
     unit = embeddings * ops.rsqrt(ops.maximum(squared_norm, 0.5))
     # The search is a loop of unknown length, which XLA cannot differentiate. The gradient only

@@ -26,7 +26,7 @@ def average_precision(labels, scores):
     values = np.zeros(labels.shape[1])
     for label in np.flatnonzero(present.any(axis=0)):
         values[label] = average_precision_score(present[:, label], scores[:, label])
-    return values
+    return np.minimum(values, 1.0)  # of which the sum over thresholds may be a rounding too much
 
 
 def mean_average_precision(labels, scores):

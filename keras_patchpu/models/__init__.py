@@ -1,8 +1,15 @@
 """Models."""
 
 from keras_patchpu.models.label_classifier import LabelClassifier
+from keras_patchpu.models.load_classifier import load_classifier
 from keras_patchpu.models.load_efficientnet_weights import load_efficientnet_weights
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
 
-__all__ = ["LabelClassifier", "PatchClassifier", "ResNetClassifier", "load_efficientnet_weights"]
+__all__ = [
+    "LabelClassifier",
+    "PatchClassifier",
+    "ResNetClassifier",
+    "load_classifier",
+    "load_efficientnet_weights",
+]

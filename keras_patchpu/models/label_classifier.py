@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_patchpu.validation import check_numbers
+from keras_patchpu.validation import check_images, check_labels, check_numbers, known_shape
 
 
 class LabelClassifier(keras.Model):
@@ -26,6 +26,14 @@ class LabelClassifier(keras.Model):
 
     A loss that has a layer `estimator` with weights of its own trains them with the model;
     they are saved with it.
+
+    **What is checked.** NumPy arrays that `fit` (its `validation_data` too), `evaluate`,
+    `predict` or `explain` is given, once and before a weight changes: images have the model's
+    size, three channels and finite values from 0 to 255 (uint8 costs nothing), labels are not
+    NaN. Labels of another shape than `(B, num_labels)` are refused in any case. Values of
+    tensors, `tf.data`, generators and the `*_on_batch` methods are not looked at: there
+    `keras.callbacks.TerminateOnNaN()` ends training at the first loss that is not finite.
+    (`ImageBatches` checks its array, and `FileBatches` reads uint8.)
     """
 
     _named_outputs = None
@@ -75,7 +83,12 @@ class LabelClassifier(keras.Model):
 
         Returns:
             Dict as of `intermediates`, float32 arrays.
+
+        Raises:
+            ValueError: `images` is an array of another shape, or of values that are not finite
+                or not from 0 to 255; the message has the index of the first such image.
         """
+        self._check_arrays(images)
         images = ops.convert_to_tensor(images)
         outputs = self.intermediates(images, training=False, names=names)
         return {
@@ -104,6 +117,25 @@ class LabelClassifier(keras.Model):
         finally:
             self.predict_function = usual
         return {name: np.asarray(outputs[name]) for name in names}
+
+    # === Arrays are checked here, and nothing of it enters the graph ===
+
+    def _check_arrays(self, images, labels=None):
+        if isinstance(images, np.ndarray):
+            check_images(images, self.input_shape[1:3])
+        labels = labels.get("labels") if isinstance(labels, dict) else labels
+        if isinstance(labels, np.ndarray):
+            check_labels(labels)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        # (In `fit` Keras comes back with its validation data after every epoch.)
+        if not kwargs.get("_use_cached_eval_dataset"):
+            self._check_arrays(x, y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        self._check_arrays(x)
+        return super().predict(x, *args, **kwargs)
 
     # === Training: Keras's own steps, with what the loss needs as `y_pred` ===
 
@@ -141,7 +173,13 @@ class LabelClassifier(keras.Model):
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
-    def fit(self, *args, callbacks=None, **kwargs):
+    def fit(self, x=None, y=None, *args, callbacks=None, validation_data=None, **kwargs):
+        self._check_arrays(x, y)
+        if isinstance(validation_data, (tuple, list)):
+            try:
+                self._check_arrays(*validation_data[:2])
+            except ValueError as error:
+                raise ValueError(f"`validation_data`: {error}") from error
         if self.epoch_counter is not None:
             counting = _CountEpochs(self.epoch_counter)
             if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -150,7 +188,9 @@ class LabelClassifier(keras.Model):
                 given = callbacks or []
                 given = list(given) if isinstance(given, (list, tuple)) else [given]
                 callbacks = [counting, *given]
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+        return super().fit(
+            x, y, *args, callbacks=callbacks, validation_data=validation_data, **kwargs
+        )
 
     def train_step(self, *args, **kwargs):
         with self._outputs_for_loss():
@@ -163,6 +203,7 @@ class LabelClassifier(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         names = getattr(self.loss, "inputs", None)
         labels = y["labels"] if isinstance(y, dict) else y
+        self._check_label_shape(labels)
         if names is None:
             return super().compute_loss(x, labels, y_pred, sample_weight, training=training)
         if not isinstance(y_pred, dict):  # called with the output of `model(x)`
@@ -181,6 +222,15 @@ class LabelClassifier(keras.Model):
         for additional in self.losses:
             loss = loss + ops.sum(ops.cast(additional, loss.dtype))
         return loss
+
+    def _check_label_shape(self, labels):
+        # One column would be taken for every label without a word.
+        shape = known_shape(labels)
+        if shape is not None and (len(shape) != 2 or shape[1] not in (self.num_labels, None)):
+            raise ValueError(
+                f"Expected labels of the shape (B, {self.num_labels}), one column for each label "
+                f"of the model. Received: shape {shape}"
+            )
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         if isinstance(y_pred, dict):

@@ -64,7 +64,8 @@ class PatchClassifier(LabelClassifier):
         float32 probabilities `(B, L)`.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range. Later, what `LabelClassifier` says of images and
+            labels.
 
     Example:
 

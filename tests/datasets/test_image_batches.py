@@ -98,3 +98,13 @@ def test_an_image_is_augmented_anew_each_epoch_and_alike_when_resumed():
     orders = [batch._order for batch in (batches(0), batches(1))]
     again = [first[np.argsort(orders[0])], going_on[0][0][np.argsort(orders[1])]]
     assert (again[0] != again[1]).any(axis=(1, 2, 3)).all()
+
+
+def test_pixels_and_labels_are_looked_at_before_training():
+    images, labels = np.zeros((3, 2, 2, 3), "float32"), np.zeros((3, 4))
+    labels[2, 1] = np.nan
+    with pytest.raises(ValueError, match=r"NaN at index \(2, 1\)"):
+        ImageBatches(images, labels, 2, 0)
+    images[1, 0, 0, 0] = np.inf
+    with pytest.raises(ValueError, match="image of index 1, .* 1 values that are NaN or infinite"):
+        ImageBatches(images, labels, 2, 0)

@@ -4,6 +4,7 @@ from PIL import Image
 
 from keras_patchpu.datasets import PredictionAverages
 from keras_patchpu.datasets.prediction_averages import crop_maps
+from keras_patchpu.validation import FileError
 from tests.small import small_classifier, small_images, small_labels
 
 
@@ -119,6 +120,28 @@ def test_goes_on_from_the_files_of_an_epoch(tmp_path):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"after epoch 3.*averages-3.npy"):
         averages(foretold()[0], folder=tmp_path, epochs_done=3)
+
+
+def test_files_that_are_damaged_or_of_another_run(tmp_path):
+    model, _, _ = foretold()
+    averages(model, spatial=True, folder=tmp_path).update(model, 1)
+    options = {"spatial": True, "folder": tmp_path, "epochs_done": 1}
+    for name, shape, wanted in [
+        ("averages-1.npy", (4, 3), r"\(4, 3\). Received: float32, shape \(5, 3\)"),
+        ("heat_maps-1.npy", (4, 2, 2, 3), r"\(4, any, any, 3\). Received: float32, shape \(5, 2"),
+    ]:
+        path = tmp_path / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        with pytest.raises(FileError, match=f"{name} is cut off or damaged"):
+            averages(model, **options)
+        np.save(path, np.zeros((5, *shape[1:]), "float32"))
+        with pytest.raises(FileError, match=f"{name} to hold .*{wanted}"):
+            averages(model, **options)
+        path.write_bytes(whole)
+    np.save(tmp_path / "heat_maps-1.npy", np.zeros((4, 3, 2, 3), "float16"))
+    with pytest.raises(FileError, match=r"maps of the shape \(2, 2, 3\).*Received: \(3, 2, 3\)"):
+        averages(model, **options)
 
 
 def test_other_files_of_the_folder_are_left_alone(tmp_path):

@@ -120,6 +120,16 @@ def test_a_missing_file_is_named(tmp_path):
         pseudo_labels(tmp_path, epochs_done=3)
 
 
+def test_a_file_that_is_damaged_or_of_other_images_is_named(tmp_path):
+    path = tmp_path / "pseudo_labels-3.npy"
+    np.save(path, LABELS[:4].astype("float32"))
+    with pytest.raises(ValueError, match=r"labels-3.npy .* \(5, 3\). Received: .*\(4, 3\)"):
+        pseudo_labels(tmp_path, epochs_done=3)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="labels-3.npy is cut off or damaged"):
+        pseudo_labels(tmp_path, epochs_done=3)
+
+
 @pytest.mark.parametrize(
     "name, value",
     [

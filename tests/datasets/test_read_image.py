@@ -1,10 +1,13 @@
 import io
+import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from keras_patchpu.datasets.read_image import ImageError, placed, read_image
+from keras_patchpu.datasets.read_image import ImageError, original_size, placed, read_image
 
 
 def encoded(image, kind="PNG", **options):
@@ -107,8 +110,6 @@ def test_bad_images_are_named_with_the_reason(tmp_path):
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded():
-    import tracemalloc
-
     # 400 million pixels in a file of a few kilobytes
     bomb = encoded(Image.new("1", (20_000, 20_000)), compress_level=9)
     tracemalloc.start()
@@ -120,6 +121,92 @@ def test_a_huge_image_is_refused_before_it_is_decoded():
     with pytest.raises(ImageError, match="200 x 100"):
         read_image(small, max_pixels=19_999)
     assert read_image(small, max_pixels=20_000).shape == (100, 200, 3)
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, *chunks):
+    """A PNG that declares a size of RGB, with the pixels of a tiny one."""
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes(100)))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + pixels + png_chunk(b"IEND", b"")
+
+
+def gif(screen, frame):
+    """A GIF of one frame, which may be larger than the screen that the head declares."""
+    head = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + bytes(6)
+    return head + b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02\x44\x01\0;"
+
+
+def bmp(width, height):
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 154, 0, 0, 54) + head + bytes(100)
+
+
+def webp(width, height):
+    """The head of a WebP with alpha, of up to 16,384 pixels a side, and a tiny frame."""
+    tiny = encoded(Image.new("RGB", (1, 1)), "WEBP", lossless=True)
+    size = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    body = b"WEBPVP8X" + struct.pack("<II", 10, 0) + size + tiny[12:]
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def jpeg(width, height):
+    """A JPEG of 16x16 pixels whose head declares another size."""
+    data = bytearray(encoded(Image.new("RGB", (16, 16)), "JPEG"))
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        png(60_000, 60_000),
+        png(2**31 - 1, 2**31 - 1),
+        png(14_000, 10_000),  # of these Pillow itself would only warn
+        gif((60_000, 60_000), (1, 1)),
+        gif((1, 1), (60_000, 60_000)),
+        gif((1, 1), (14_000, 10_000)),
+        bmp(60_000, 60_000),
+        bmp(14_000, -10_000),
+        webp(16_384, 16_384),
+        jpeg(60_000, 60_000),
+    ],
+    ids="png largest_png png_warned gif gif_frame gif_warned bmp bmp_warned webp jpeg".split(),
+)
+@pytest.mark.parametrize("max_pixels", [100_000_000, 1000])
+def test_bombs_of_every_format(bomb, max_pixels):
+    assert len(bomb) < 3000
+    with pytest.raises(ImageError, match=f"bomb: .* more than the limit of {max_pixels:,}"):
+        read_image(bomb, (8, 8), name="bomb", max_pixels=max_pixels)
+
+
+def test_text_that_unpacks_to_more():
+    bomb = png_chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(200_000_000)))
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="bomb: damaged or unreadable"):
+        read_image(png(4, 4, bomb), name="bomb")
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n0 0 10 10 rectfill\n"
+
+
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "ICO", "PPM", "TGA", "PCX", "JPEG2000"])
+def test_formats_that_are_not_listed(kind, tmp_path, monkeypatch):
+    data = EPS if kind == "EPS" else encoded(Image.new("RGB", (10, 10), "red"), kind)
+    with Image.open(io.BytesIO(data)) as image:  # Pillow itself would read it
+        assert image.format == kind
+    path = tmp_path / "image.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=r"image.jpg: not an image that can be read \(.jpg"):
+        read_image(path)
+    with pytest.raises(UnidentifiedImageError):
+        original_size(path)
 
 
 def test_augmentation_is_decided_by_the_generator():

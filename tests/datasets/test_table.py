@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_data import write_table
 
 from keras_patchpu.datasets.image_files import ImageFiles
-from keras_patchpu.datasets.table import load_table, split_by_seed
+from keras_patchpu.datasets.table import load_table, read_image_paths, split_by_seed
 
 
 def touch(folder, *names):
@@ -311,6 +311,62 @@ def test_what_is_no_table(tmp_path):
     )
     with pytest.raises(ValueError, match="`unlisted`.*unlisted='no'"):
         load_table(tmp_path, unlisted="no")
+
+
+# === Images alone ===
+
+
+def paths_message(path, **options):
+    with pytest.raises(ValueError) as error:
+        read_image_paths(path, **options)
+    return str(error.value).replace(os.path.join(os.path.dirname(path), ""), "")
+
+
+def test_images_need_no_labels_and_may_be_missing_or_twice(tmp_path):
+    path = written(tmp_path, "id, image \n1,none.jpg\n2,a.jpg\n\n3,a.jpg\n")
+    expected = [str(tmp_path / name) for name in ("none.jpg", "a.jpg", "a.jpg")]
+    assert read_image_paths(path) == expected
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "pq"])
+def test_images_alone_stay_inside_too(tmp_path, kind):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link.jpg").symlink_to(tmp_path / "out.jpg")
+    for image, wanted in [
+        ("../out.jpg", "inside the folder of the table"),
+        (str(tmp_path / "out.jpg"), "relative to the folder of the table"),
+        ("link.jpg", "inside the folder of the images"),
+    ]:
+        if kind == "csv":
+            path, row = written(tmp_path / "in", f"image\n{image}\n"), 2
+        else:
+            pandas = pytest.importorskip("pandas")
+            pytest.importorskip("pyarrow")
+            path, row = tmp_path / "in" / f"tags.{kind}", 1
+            pandas.DataFrame({"image": [image]}).to_parquet(path)
+        text = paths_message(path)
+        assert text.startswith(f"tags.{kind}, row {row}: expected a path {wanted}. Received: ")
+        (found,) = read_image_paths(path, allow_outside=True)
+        assert found == os.path.join(tmp_path / "in", image)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("picture\na.jpg\n", "tags.csv: expected one column `image`. Received the header: picture"),
+        (
+            "image,image\na.jpg,b.jpg\n",
+            "tags.csv: expected one column `image`. Received the header: image, image",
+        ),
+        ("image\n\0.jpg\n", "tags.csv, row 2: expected a path. Received: '\\x00.jpg'"),
+        (
+            "image,x\n ,1\n",
+            "tags.csv, row 2: expected the path of an image in `image`. It is missing",
+        ),
+    ],
+)
+def test_messages_about_images_alone(tmp_path, text, expected):
+    assert paths_message(written(tmp_path, text)) == expected
 
 
 # === Parquet ===

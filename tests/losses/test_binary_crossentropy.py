@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from backend import HAS_FLOAT64, gradient, numpy
+from keras import ops
 from reference import CASES, FLOAT64, ROUNDING, check_reference
 
 from keras_patchpu.losses import (
@@ -175,3 +176,14 @@ def test_sample_weight(loss):
         (images * weight).sum() / 3,
         rtol=1e-5,
     )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("label, p, sign", [(1, 1.0, -1), (-1, 0.0, 1), (1, 0.5, -1)])
+def test_a_loss_of_half_precision_has_the_gradient_of_float32(dtype, label, p, sign):
+    # The other logarithm has a weight of 0 and a slope of 100,000, infinity in float16.
+    loss = BinaryCrossentropy(dtype=dtype)
+    labels = np.array([[label]], "int8")
+    y_pred = ops.cast(ops.convert_to_tensor(np.array([[p]], "float32")), dtype)
+    slope = gradient(lambda x: loss(labels, x), y_pred).astype("float32")
+    np.testing.assert_allclose(slope, [[sign / (p if label > 0 else 1 - p)]], rtol=1e-2)

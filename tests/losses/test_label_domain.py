@@ -20,3 +20,12 @@ def test_observed_present_and_observed_absent(dtype):
 def test_dtype_of_the_result():
     for part in split_labels(np.array([[1, -1]]), "float16"):
         assert keras.backend.standardize_dtype(part.dtype) == "float16"
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0)])
+def test_nothing_to_split_is_explained(shape):
+    with pytest.raises(ValueError) as error:
+        split_labels(np.zeros(shape))
+    assert str(error.value) == (
+        f"Expected labels (B, L) of at least one image and one label. Received: shape {shape}"
+    )

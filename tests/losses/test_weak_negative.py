@@ -327,3 +327,15 @@ def test_no_similarities_between_all_labels(monkeypatch):
     monkeypatch.setattr(ops, "matmul", spy)
     weak_negatives(labels, embeddings)
     assert sizes and max(sizes) <= 2 * MANY * 16
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-45, 1e-38, 1e-31])
+def test_embeddings_too_small_for_a_gradient_are_similar_to_nothing(length):
+    # The gradient of the direction is the inverse of the length: 1e38 times a loss of 1e4.
+    labels = np.array([[1, 0, 0]], "int8")
+    embeddings = (length * np.array([[[1, 0], [1, 1], [3, 1]]])).astype("float32")
+    np.testing.assert_allclose(numpy(weak_negatives(labels, embeddings)), 0, atol=1e-30)
+    loss = WeakNegative(stop_gradient=False)
+    logits = np.full((1, 3), 1e4, "float32")
+    slope = gradient(lambda x: loss(labels, {"logits": logits, "image_embeddings": x}), embeddings)
+    assert np.isfinite(slope).all()

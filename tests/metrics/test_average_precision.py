@@ -79,3 +79,9 @@ def test_label_metrics_of_one_label():
 def test_label_metrics_wants_a_name_for_each_label():
     with pytest.raises(ValueError, match="2 names. Received: 1"):
         label_metrics(np.ones((1, 2)), np.ones((1, 2)), ["a"])
+
+
+def test_never_above_one():
+    # Nine positives, six of them tied: scikit-learn's sum over thresholds is 1 + 2e-16.
+    scores = np.array([0, 0, 0, 0, 0, 0, 0.25, 1, 17.0])[:, None]
+    np.testing.assert_array_equal(average_precision(np.ones((9, 1)), scores), [1.0])

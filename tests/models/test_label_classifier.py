@@ -4,7 +4,12 @@ import pytest
 from keras import ops
 
 from keras_patchpu import PatchClassifier
-from keras_patchpu.losses import ExpectedNegative, RegularizedOnlineLabelEstimation
+from keras_patchpu.losses import (
+    AssumeNegative,
+    ExpectedNegative,
+    RegularizedOnlineLabelEstimation,
+    WeakNegative,
+)
 from keras_patchpu.optimizers import Lamb
 from tests.backend import FEW_STEPS
 from tests.small import calibrated_classifier, small_classifier, small_images, small_labels
@@ -176,3 +181,92 @@ def test_score_maps_of_sampled_patches_are_not_given_in_training():
     model = small_classifier(max_patches_per_level=2)
     assert "score_maps" in model.intermediates(small_images(), training=False)
     assert "score_maps" not in model.intermediates(small_images(), training=True)
+
+
+def bad_images():
+    images = small_images().astype("float32")
+    images[2, 3, 4, 0] = np.nan
+    return images
+
+
+@pytest.mark.parametrize("loss", [WeakNegative(), "binary_crossentropy"])
+def test_bad_pixels_are_refused_before_a_weight_changes(model, loss):
+    model.compile("sgd", loss, run_eagerly=True)
+    before = model.get_weights()
+    message = "image of index 2, the first such one, has 1 values that are NaN or infinite"
+    good, labels = (small_images(), small_labels()), small_labels()
+    with pytest.raises(ValueError, match=message):
+        model.fit(bad_images(), labels, verbose=0)
+    with pytest.raises(ValueError, match="`validation_data`: .*" + message):
+        model.fit(*good, validation_data=(bad_images(), labels), verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.evaluate(bad_images(), labels, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.predict(bad_images(), verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.explain(bad_images())
+    for old, new in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_images_of_another_shape_are_refused_however_the_loss_is_computed(model):
+    # Grey images would be taken for colour ones, and a larger size for its upper left corner.
+    model.compile("sgd", WeakNegative(), run_eagerly=True)
+    for shape in ((4, 32, 32, 1), (4, 48, 48, 3), (32, 32, 3)):
+        with pytest.raises(ValueError, match=r"shape \(N, 32, 32, 3\). Received: shape \("):
+            model.fit(np.zeros(shape, "uint8"), small_labels(), verbose=0)
+        with pytest.raises(ValueError, match=r"shape \(N, 32, 32, 3\). Received: shape \("):
+            model.explain(np.zeros(shape, "uint8"))
+    with pytest.raises(ValueError, match="at least one image"):
+        model.predict(small_images()[:0], verbose=0)
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+@pytest.mark.parametrize("loss", [WeakNegative(), AssumeNegative()])
+def test_labels_of_another_shape_are_refused_from_any_source(model, loss, eagerly):
+    # One column would be broadcast to all labels.
+    model.compile("sgd", loss, run_eagerly=eagerly)
+    for labels in (small_labels()[:, :1], np.zeros((4, 4)), small_labels()[:, 0]):
+        batches = (batch for batch in [(small_images(), labels)])
+        for data in ([small_images(), labels], [batches]):
+            with pytest.raises(ValueError, match=r"labels of the shape \(B, 3\).*Received: shape"):
+                model.fit(*data, verbose=0)
+
+
+def test_nan_labels_are_refused(model):
+    model.compile("sgd", "binary_crossentropy", run_eagerly=True)
+    labels = small_labels().astype("float32")
+    labels[1, 2] = np.nan
+    for y in (labels, {"labels": labels}):
+        with pytest.raises(ValueError, match=r"NaN at index \(1, 2\)"):
+            model.fit(small_images(), y, verbose=0)
+
+
+def test_pixels_are_looked_at_once_and_not_in_every_epoch(model, monkeypatch):
+    model.compile("sgd", WeakNegative(), **FEW_STEPS)
+    counts = []
+    monkeypatch.setattr(
+        "keras_patchpu.models.label_classifier.check_images",
+        lambda images, size: counts.append(len(images)),
+    )
+    data = (small_images()[:2], small_labels()[:2])
+    model.fit(
+        small_images(), small_labels(), batch_size=2, epochs=2, validation_data=data, verbose=0
+    )
+    assert counts == [4, 2]
+
+
+def test_from_a_generator_a_loss_that_is_not_finite_stops_training(model):
+    model.compile("sgd", WeakNegative(), run_eagerly=True)
+    good = small_images().astype("float32")
+    batches = [(good, small_labels()), (bad_images(), small_labels())]
+    seen = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
+    epochs = []
+    model.fit(
+        (batch for _ in range(3) for batch in batches),
+        steps_per_epoch=2,
+        epochs=3,
+        callbacks=[keras.callbacks.TerminateOnNaN(), seen],
+        verbose=0,
+    )
+    assert epochs == [0]

@@ -1,0 +1,213 @@
+"""Classifiers from files that may be damaged, or made by somebody who means harm."""
+
+import json
+import pathlib
+import re
+import zipfile
+
+import keras
+
+from keras_patchpu.models.patch_classifier import PatchClassifier
+from keras_patchpu.models.resnet_classifier import ResNetClassifier
+from keras_patchpu.validation import FileError
+
+MAX_BYTES = 2**31
+
+# What of Keras a classifier and what it was compiled with are made of. No layers: of those some
+# run code (Lambda), load other models (TFSMLayer) or read files (StringLookup). Keras's safe mode
+# refuses them today, but a `keras.config.enable_unsafe_deserialization()` anywhere in the process
+# wins over `safe_mode=True`, and Keras 3.12 loads a TFSMLayer in safe mode, too.
+_ALLOWED = re.compile(
+    r"keras\.(DTypePolicy|(constraints|dtype_policies|initializers|losses|metrics|optimizers"
+    r"|optimizers\.schedules|regularizers)\.\w+)"
+)
+_ARRAYS = ("__numpy__", "__tensor__")
+_PARTS = ("config.json", "model.weights.h5")
+_SHOWN = 300
+
+
+def load_classifier(path, compile=True, label_names=None, kinds=None, max_bytes=MAX_BYTES):
+    """Loads a classifier of this package in Keras's safe mode.
+
+    Nothing in the file is run: before Keras reads it, it must be a whole archive of a classifier
+    whose configuration names nothing but Keras's initializers, losses, metrics, optimizers and
+    the like, and what was registered by `keras.saving.register_keras_serializable`.
+
+    Args:
+        path: A .keras file, or a run folder, which stands for its last.keras.
+        compile: Whether to load loss and optimizer too. Defaults to `True`.
+        label_names: The labels that it must have, in their order, as a classifier without
+            names has their number. Defaults to `None`: any.
+        kinds: Class of the classifier, or tuple of classes. Defaults to `None`:
+            `PatchClassifier` or `ResNetClassifier`.
+        max_bytes: Largest size of the archive unpacked. Defaults to 2 GiB.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        FileError: The file is missing, is no .keras archive, is cut off or damaged, contains
+            code, holds another model, has weights that do not fit its configuration, or is of
+            other labels. A `ValueError`.
+    """
+    path = model_file(path)
+    config = _read_config(path, max_bytes)
+    _check_kind(path, config, kinds or (PatchClassifier, ResNetClassifier))
+    try:
+        model = keras.saving.load_model(path, compile=compile, safe_mode=True)
+    except Exception as error:  # of a damaged file Keras raises anything
+        raise FileError(f"{path} cannot be loaded: {_reason(config, error)}") from error
+    if label_names is not None:
+        _check_labels(path, model, tuple(label_names))
+    return model
+
+
+def model_file(path):
+    """The .keras file of a path that may be a run folder, or a FileError if there is none."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        if not (path / "last.keras").is_file():
+            raise FileError(f"The folder {path} holds no last.keras: it is not a run folder")
+        return path / "last.keras"
+    if not path.is_file():
+        raise FileError(f"There is no model {path}. Give a .keras file or a run folder")
+    return path
+
+
+def _read_config(path, max_bytes):
+    """The configuration in a .keras archive that is whole."""
+    if path.suffix != ".keras":  # Keras reads files with other endings in other ways
+        raise FileError(f"Expected the name of a model file to end with .keras. Received: {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            size = sum(part.file_size for part in parts)
+            if size > max_bytes:
+                raise FileError(
+                    f"{path} has {size:,} bytes unpacked, more than the limit of {max_bytes:,}: it "
+                    "is no model of this package, or a decompression bomb"
+                )
+            if any(part.compress_type not in _COMPRESSIONS for part in parts):
+                # Of the others Python unpacks a part whole, whatever size it declares.
+                raise FileError(f"{path} is compressed in a way that Keras does not use")
+            names = [part.filename for part in parts]
+            if any(names.count(name) != 1 for name in _PARTS):
+                raise FileError(
+                    f"{path} is an archive, but of no Keras model: expected {' and '.join(_PARTS)} "
+                    f"in it, once each. Received: {names[:10]}"
+                )
+            damaged = archive.testzip()  # Keras does not look at the checksum of the weights
+            if damaged:
+                raise FileError(f"{path} is damaged: {damaged} in it has another checksum. {_MEND}")
+            return json.loads(archive.read("config.json"))
+    except FileError:
+        raise
+    except Exception as error:  # of a damaged archive Python raises many kinds
+        raise FileError(f"{path} {_no_archive(path)}") from error
+
+
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_MEND = "Copy it again, or take another checkpoint, such as best.keras"
+
+
+def _no_archive(path):
+    """What is wrong with a file that cannot be read as an archive with a configuration."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(b"PK"):
+        return f"is cut off or damaged: {size:,} bytes. {_MEND}"
+    if head.startswith(b"\x89HDF"):
+        return (
+            "is an HDF5 file, not a .keras archive: HDF5 models are not loaded, they may run code"
+        )
+    return f"is not a Keras model file: {size:,} bytes that begin with {head!r}. {_MEND}"
+
+
+def _check_kind(path, config, kinds):
+    """Raises a FileError unless a configuration is a classifier's, and names nothing else."""
+    try:
+        named = list(_named(config))
+    except RecursionError as error:
+        raise FileError(f"{path} has a configuration that is nested too deep") from error
+    code = [name for name, _ in named if name.rsplit(".", 1)[-1] in ("Lambda", "__lambda__")]
+    if code:
+        raise FileError(
+            f"{path} contains code (a Lambda layer, or a lambda) and is not loaded: a classifier "
+            "of this package has none. Do not use the file unless you know where it is from"
+        )
+    found = config if isinstance(config, dict) else {}
+    kind = _registered(found.get("registered_name"))
+    if not isinstance(kind, type) or not issubclass(kind, kinds):
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        raise FileError(
+            f"Expected {path} to hold a {' or '.join(kind.__name__ for kind in kinds)}. Received: "
+            f"{found.get('class_name')}"
+        )
+    wrong = [name for name, allowed in named if not allowed]
+    if wrong:
+        raise FileError(
+            f"{path} contains {wrong[0]}, which is no part of a classifier, and is not loaded. If "
+            "it is yours, register it by keras.saving.register_keras_serializable before"
+        )
+
+
+def _named(value):
+    """Pairs of what a configuration tells Keras to make, and whether that is allowed."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _named(item)
+    elif isinstance(value, dict):
+        if "class_name" in value:
+            yield _named_here(value)
+        for item in value.values():
+            yield from _named(item)
+
+
+def _named_here(value):
+    name, module = value["class_name"], value.get("module")
+    if name in _ARRAYS:
+        return name, True
+    if not isinstance(name, str) or name.startswith("__"):
+        return str(name), False
+    # Where Keras looks first, before module and name.
+    is_function = name == "function"
+    key = value.get("config") if is_function else value.get("registered_name", name)
+    if is_function:
+        name = str(key)
+    # "builtins" is what Keras writes for its own losses and metrics that are functions.
+    allowed = _registered(key) is not None or (is_function and module == "builtins")
+    # The whole name: Keras takes "keras" and "layers.Lambda", too.
+    name = f"{module}.{name}"
+    return name, allowed or bool(_ALLOWED.fullmatch(name))
+
+
+def _registered(name):
+    return keras.saving.get_registered_object(name) if isinstance(name, str) else None
+
+
+def _reason(config, error):
+    """Which part of a model made Keras fail, and with what."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    try:
+        keras.saving.deserialize_keras_object({**config, "compile_config": None})
+    except Exception:
+        return f"its configuration is not one that this version knows. {text}"
+    return f"its weights, or its loss or optimizer, do not fit its own configuration. {text}"
+
+
+def _check_labels(path, model, label_names):
+    names = model.label_names
+    if names is None and model.num_labels == len(label_names):
+        return
+    if names != label_names:
+        received = f"{model.num_labels} without names" if names is None else _few(names)
+        raise FileError(
+            f"{path} is of other labels. Expected: {_few(label_names)}. Received: {received}"
+        )
+
+
+def _few(names):
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"{len(names)}, {', '.join(names[:10])}{more}"
