@@ -198,6 +198,8 @@ def growth(rows):
     Least squares; without a round with XLA in that half the second is 0.
     """
     half = rows[len(rows) // 2 :]
+    if len(half) < 3:
+        return 0.0, 0.0
     memory = [float(row["allocated_mib"]) for row in half]
     hours = [float(row["seconds"]) / 3600 for row in half]
     compiled = np.cumsum([row["xla"] == "on" for row in half])
