@@ -98,7 +98,8 @@ class SaveProgress(keras.callbacks.Callback):
         if not np.isfinite(logs["loss"]):
             self._refuse(f"the loss is {logs['loss']}", step)
         if step == self.steps_per_epoch:
-            return  # the end of the epoch saves
+            self._check_weights(step)  # before they are evaluated; the end of the epoch saves
+            return
         if self.stopping or time.monotonic() - self._saved >= self.minutes * _SECONDS:
             seconds = self._seconds()
             loss = tuple(float(variable) for variable in self._loss_variables())
@@ -112,7 +113,6 @@ class SaveProgress(keras.callbacks.Callback):
             "seconds": round(self._seconds(), 2),
         }
         best_before = max((row[self.monitor] for row in self.rows), default=float("-inf"))
-        self._check_weights(self.steps_per_epoch)
         self.rows.append(row)
         self.folder.write_metrics(self.rows)
         if row[self.monitor] > best_before:
