@@ -248,8 +248,8 @@ def plot(path):
     memory.set(ylabel="MiB", ylim=(0, None))
     memory.set_title(
         f"{len(rows)} rounds of training and prediction in one process\n"
-        f"allocated in the second half (shaded): {an_hour:+.1f} MiB an hour, "
-        f"{a_round:+.1f} a round with XLA",
+        f"allocated in the second half (shaded): {an_hour:+.1f} MiB an hour"
+        + (f", {a_round:+.1f} a round with XLA" if a_round else ""),
         fontsize=9,
     )
     draw(counts, "open_files", label="open files", color="C1")
