@@ -198,6 +198,8 @@ def growth(rows):
     Least squares; without a round with XLA in that half the second is 0.
     """
     half = rows[len(rows) // 2 :]
+    if len(half) < 3:
+        return 0.0, 0.0
     memory = [float(row["allocated_mib"]) for row in half]
     hours = [float(row["seconds"]) / 3600 for row in half]
     compiled = np.cumsum([row["xla"] == "on" for row in half])
@@ -246,8 +248,8 @@ def plot(path):
     memory.set(ylabel="MiB", ylim=(0, None))
     memory.set_title(
         f"{len(rows)} rounds of training and prediction in one process\n"
-        f"allocated in the second half (shaded): {an_hour:+.1f} MiB an hour, "
-        f"{a_round:+.1f} a round with XLA",
+        f"allocated in the second half (shaded): {an_hour:+.1f} MiB an hour"
+        + (f", {a_round:+.1f} a round with XLA" if a_round else ""),
         fontsize=9,
     )
     draw(counts, "open_files", label="open files", color="C1")

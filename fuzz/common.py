@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -28,10 +29,13 @@ def instrumented(*others):
         yield
 
 
-def work_folder():
-    """A temporary folder, in memory where that can be."""
+def work_folder(name):
+    """An empty folder of a target, in memory where that can be. libFuzzer lets nobody clean up."""
     memory = pathlib.Path("/dev/shm")
-    return pathlib.Path(tempfile.mkdtemp(prefix="fuzz", dir=memory if memory.is_dir() else None))
+    folder = (memory if memory.is_dir() else pathlib.Path(tempfile.gettempdir())) / f"fuzzed-{name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
 
 
 def message_of(error):

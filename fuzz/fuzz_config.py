@@ -10,7 +10,6 @@ byte chooses: even a config, odd a grid.
 import contextlib
 import io
 import os
-import shutil
 import sys
 import types
 
@@ -29,7 +28,7 @@ with instrumented("yaml"):
     from keras_patchpu.experiments.grid import read_grid
     from keras_patchpu.experiments.run_folder import RunFolder  # noqa: F401
 
-WORK = work_folder()
+WORK = work_folder("config")
 
 
 def target(data):
@@ -99,4 +98,3 @@ SEEDS = [
 if __name__ == "__main__":
     os.chdir(WORK)
     fuzz("config", target, SEEDS, dictionary="yaml.dict")
-    shutil.rmtree(WORK)

@@ -22,7 +22,8 @@ with instrumented("PIL"):
         read_image,
     )
 
-    Image.init()  # imports the decoders
+    Image.preinit()  # imports decoders
+    from PIL import WebPImagePlugin  # noqa: F401
 
 import numpy as np
 

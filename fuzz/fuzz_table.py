@@ -17,7 +17,7 @@ with instrumented():
 import numpy as np
 import pandas
 
-WORK = work_folder()
+WORK = work_folder("table")
 IMAGES = ("a.jpg", "b.jpg", "c.png", "in/d.webp", "ä ö.gif")
 HEADER = ("image", "label", "labels", "absent", "split", "other")
 
@@ -143,4 +143,3 @@ if __name__ == "__main__":
     (WORK / "link").symlink_to("/etc")
     (WORK / "loop").symlink_to("loop")
     fuzz("table", target, SEEDS, dictionary="csv.dict")
-    shutil.rmtree(WORK)

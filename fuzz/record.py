@@ -21,13 +21,19 @@ FIELDS = (
 )
 
 
+def git(*arguments):
+    process = subprocess.run(
+        ["git", "-C", HERE.parent, *arguments], capture_output=True, text=True, check=True
+    )
+    return process.stdout.strip()
+
+
 def main():
     target, seconds = sys.argv[1], int(sys.argv[2])
     command = ["python", f"fuzz/fuzz_{target}.py", f"-max_total_time={seconds}"]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        **{"cwd": HERE.parent, "capture_output": True, "text": True, "check": True},
-    ).stdout.strip()
+    commit = git("rev-parse", "HEAD")
+    if git("status", "--porcelain", "--", "keras_patchpu"):
+        commit += "-dirty"
     log = pathlib.Path(tempfile.gettempdir(), f"fuzz-{target}.log")
     with log.open("w") as file:
         process = subprocess.run(

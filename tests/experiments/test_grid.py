@@ -93,7 +93,7 @@ def test_data_dir_reaches_every_run(tmp_path):
         ("settings: {theta: 0.5}\ngrid: {theta: [0.0]}", "theta: given by `grid` and beside"),
         ("grid: {data_dir: [a/b]}", "no name of a folder"),
         ("runs: [{name: a, epochs: 1, epochs: 2}]", "given twice: epochs"),
-        # Found by fuzzing: what PyYAML raises of a wrong tag, and a value that holds itself.
+        # The first was found by fuzzing: of a wrong tag PyYAML raises anything.
         ("!!int ''", "cannot be read as YAML: IndexError"),
         ("runs: !!timestamp x", "cannot be read as YAML: AttributeError"),
         ("runs: !!bool x", "cannot be read as YAML: KeyError"),
