@@ -18,6 +18,10 @@ from keras_patchpu.experiments.run_folder import RunFolder
 from keras_patchpu.experiments.save_progress import Progress, RestOfEpoch, SaveProgress
 
 
+# JAX compiles for a minute at each run; the code is the same on every backend.
+not_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="takes minutes on JAX")
+
+
 def stop_at(step, stopping):
     """A class that asks for the end after so many steps of the run."""
 
@@ -37,7 +41,8 @@ def stop_at(step, stopping):
     ("step", "saved", "told"),
     [
         (5, Progress(1, 2), True),
-        (6, Progress(2, 0), False),  # an epoch's last step: the epoch ends first
+        # An epoch's last step: the epoch ends first.
+        pytest.param(6, Progress(2, 0), False, marks=not_on_jax),
     ],
 )
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_there(
@@ -112,6 +117,7 @@ def test_the_rest_of_an_epoch():
     assert batches.ended == 1
 
 
+@not_on_jax
 def test_within_an_epoch_it_saves_after_the_minutes(tmp_path, monkeypatch):
     saved = []
 
@@ -141,6 +147,7 @@ def test_before_the_minutes_are_over_nothing_is_saved(tmp_path, monkeypatch):
     assert saved == [2]
 
 
+@not_on_jax
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, capsys):
     settings = tmp_path / "settings.yaml"
     config = tiny(tmp_path / "run", learning_rate=1e25, schedule="constant")
