@@ -17,7 +17,6 @@ from keras_patchpu.experiments.run import prepare, run, train
 from keras_patchpu.experiments.run_folder import RunFolder
 from keras_patchpu.experiments.save_progress import Progress, RestOfEpoch, SaveProgress
 
-
 # JAX compiles for a minute at each run; the code is the same on every backend.
 not_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="takes minutes on JAX")
 
