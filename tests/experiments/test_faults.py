@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="forks and mounts as 
 def program(name, *arguments, before=()):
     """The JSON object that a program prints."""
     command = [*before, sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     process = subprocess.run(
         command,
         capture_output=True,

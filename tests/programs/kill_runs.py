@@ -1,6 +1,6 @@
 """Kills runs at random moments, resumes them, and tells in what they differ from one never killed.
 
-    python kill_runs.py FOLDER LOSS NUM_KILLS SEED
+    PYTHONPATH=tests python tests/programs/kill_runs.py FOLDER LOSS NUM_KILLS SEED
 
 Each run is a fork of this process, which has imported the framework but never used it: that saves
 the import. Half of the kills come from outside at a random time, half from within, between the
@@ -22,8 +22,8 @@ import traceback
 
 import keras
 import numpy as np
+from tiny_runs import tiny
 
-from keras_patchpu.experiments.config import TrainConfig
 from keras_patchpu.experiments.run import train
 
 
@@ -34,21 +34,12 @@ def config_of(folder, loss, **changes):
         "model": "resnet" if loss.startswith("en") else "patch",
         "resnet_width": 0.125,
         "epochs": 3,
-        "batch_size": 8,
-        "image_size": 32,
-        "patch_size": 16,
-        "num_downsamples": 1,
-        "features": 8,
-        "hidden_units": 8,
         "num_train": 32,
         "num_validation": 40,
-        "schedule": "cosine",
-        "xla": "off",
         "deterministic": True,
         "checkpoint_minutes": 0.0,
-        **changes,
     }
-    return TrainConfig(output=str(folder), **settings)
+    return tiny(folder, **{**settings, **changes})
 
 
 def fork(function, *arguments):

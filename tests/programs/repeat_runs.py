@@ -1,6 +1,6 @@
 """Two deterministic runs, and one that stops after half of its epochs and goes on: equal bits?
 
-    python repeat_runs.py FOLDER LOSS
+    PYTHONPATH=tests python tests/programs/repeat_runs.py FOLDER LOSS
 
 Prints a JSON object: in what the second and the third differ from the first, and how many of
 the epochs the third had done when it was stopped. A process of its own, since what makes
