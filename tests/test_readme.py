@@ -37,10 +37,30 @@ def test_ledger_by_hand():
     }
     scores = [100 * float(run["val_mAP"]) for run in runs if run["loss"] == "wn"]
     cell = f"{np.mean(scores):.1f} ± {np.std(scores, ddof=1):.1f}"
-    (line,) = [line for line in README.splitlines() if line.startswith("| `wn`")]
+    line, _ = [line for line in README.splitlines() if line.startswith("| `wn`")]
     assert line.split("|")[3].strip() == cell
     (first,) = [run for run in runs if (run["loss"], run["seed"]) == ("wn", "0")]
     assert f"`final val mAP {float(first['val_mAP']):.4f}`" in README
+
+
+def test_table_1_is_made_of_its_ledger():
+    with (ROOT / "results" / "table1" / "ledger.csv").open(newline="") as file:
+        runs = list(csv.DictReader(file))
+    assert len(runs) == 30
+    section = README[README.index("**On the digits**") : README.index("**Where is it?**")]
+    found = set()
+    for line in section.splitlines():
+        if not line.startswith("| `"):
+            continue
+        loss, *cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        for model, cell in (("patch", cells[0]), ("resnet", cells[2])):
+            if not cell:
+                continue
+            name = f"{model}-{loss.split('`')[1]}"
+            values = [100 * float(run["val_mAP"]) for run in runs if run["name"] == name]
+            assert cell == f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
+            found.add(name)
+    assert found == {run["name"] for run in runs}
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
