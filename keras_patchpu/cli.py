@@ -100,8 +100,7 @@ def train(arguments):
 
         folder, data = prepare(config)
     except (ValueError, OSError) as error:
-        print(f"patchpu train: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+        _fail(error, 2)
     print(yaml.safe_dump({"run folder": config.output, **config.settings()}, sort_keys=False))
     try:
         with collected_signals(first_only=True) as stopping:
@@ -109,14 +108,13 @@ def train(arguments):
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except FloatingPointError as error:
-        _fail(f"{error}")
+        _fail(error, 1)
     except (ImageError, OSError) as error:
         saved = folder.progress()
         what = "nothing of the run is saved" if saved is None else f"the run is saved {saved}"
-        _fail(f"{error}\n{what}; go on with --resume --output {config.output}")
+        _fail(f"{error}\n{what}; go on with --resume --output {config.output}", 1)
     except FileError as error:  # of the run to go on with
-        print(f"patchpu train: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+        _fail(error, 2)
     if report["val_mAP"] is not None:
         result = f"final val mAP {report['val_mAP']:.4f}"
     else:
@@ -129,6 +127,6 @@ def train(arguments):
     print(f"\n{result}\nreport: {config.output}/report.md")
 
 
-def _fail(message):
-    print(f"\npatchpu train: error: {message}", file=sys.stderr)
-    raise SystemExit(1)
+def _fail(message, code):
+    print(f"patchpu train: error: {message}", file=sys.stderr)
+    raise SystemExit(code)

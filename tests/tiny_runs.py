@@ -6,24 +6,22 @@ import keras
 
 from keras_patchpu.experiments.config import TrainConfig
 
+SMALL = {
+    "batch_size": 8,
+    "image_size": 32,
+    "patch_size": 16,
+    "num_downsamples": 1,
+    "features": 8,
+    "hidden_units": 8,
+    # JAX cannot do without; elsewhere compiling takes longer than these runs.
+    "xla": "auto" if keras.backend.backend() == "jax" else "off",
+}
+
 
 def tiny(output, **changes):
-    settings = {
-        "epochs": 2,
-        "batch_size": 8,
-        "image_size": 32,
-        "patch_size": 16,
-        "num_downsamples": 1,
-        "features": 8,
-        "hidden_units": 8,
-        "num_train": 20,
-        "num_validation": 60,
-        "schedule": "cosine",
-        # JAX cannot do without; elsewhere compiling takes longer than these runs.
-        "xla": "auto" if keras.backend.backend() == "jax" else "off",
-        **changes,
-    }
-    return TrainConfig(output=str(output), **settings)
+    """Settings of a run on few digit scenes."""
+    settings = {"epochs": 2, "num_train": 20, "num_validation": 60, "schedule": "cosine"}
+    return TrainConfig(output=str(output), **{**SMALL, **settings, **changes})
 
 
 def rows_of(folder):

@@ -7,28 +7,19 @@ import keras
 import numpy as np
 import pytest
 from tiny_data import write_coco, write_table, write_voc
+from tiny_runs import SMALL
 
 from keras_patchpu.experiments.config import TrainConfig
 from keras_patchpu.experiments.run import train
 from patchpu import main
 
-SMALL = {
-    "batch_size": 8,
-    "image_size": 32,
-    "patch_size": 16,
-    "num_downsamples": 1,
-    "features": 8,
-    "hidden_units": 8,
-    "schedule": "constant",
-    # JAX cannot do without; elsewhere compiling takes longer than these runs.
-    "xla": "auto" if keras.backend.backend() == "jax" else "off",
-}
+SETTINGS = {**SMALL, "schedule": "constant"}
 
 
 def options(**values):
     """Command line of the settings."""
     arguments = []
-    for name, value in {**SMALL, **values}.items():
+    for name, value in {**SETTINGS, **values}.items():
         name = name.replace("_", "-")
         if isinstance(value, bool):
             arguments.append(f"--{name}" if value else f"--no-{name}")
@@ -98,7 +89,7 @@ def test_a_fully_labelled_table_beside_it_gives_map(tmp_path):
         validation_table=str(other),
         epochs=1,
         output=str(tmp_path / "run"),
-        **SMALL,
+        **SETTINGS,
     )
     report = train(config, verbose=0)
     assert 0 < report["val_mAP"] <= 1 and report["observed"] is None
@@ -116,7 +107,7 @@ def test_a_stopped_run_on_files_goes_on_as_if_never_stopped(tmp_path):
             augment=True,
             output=str(tmp_path / output),
             epochs=epochs,
-            **SMALL,
+            **SETTINGS,
             **changes,
         )
         train(config, verbose=0)
