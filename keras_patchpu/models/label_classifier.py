@@ -10,12 +10,20 @@ from keras_patchpu.array_checks import check_images, check_labels, known_shape
 from keras_patchpu.validation import check_numbers
 
 
+@keras.saving.register_keras_serializable(package="keras_patchpu")
 class LabelClassifier(keras.Model):
     """A functional model from images to probabilities `(B, L)` of labels.
 
-    Subclasses call the constructor of a functional model, set `num_labels`, and define
-    `intermediates(images, training, names)`. `fit`, `evaluate`, `predict` and `save` are
-    Keras's own.
+    Any functional model becomes one by the tensors that a loss may want, by name:
+
+    ```python
+    outputs = {"probabilities": p, "logits": z, "image_embeddings": e}
+    model = LabelClassifier(images, outputs)
+    ```
+
+    These are its intermediates. What the model returns are the probabilities. `fit`, `evaluate`,
+    `predict` and `save` are Keras's own. A subclass that makes its layers itself gives the
+    probabilities alone as `outputs` and defines `intermediates`.
 
     A loss that needs more than probabilities says so in an attribute `inputs`, a tuple of
     names, and gets a dict of them as `y_pred`. They are looked up
@@ -35,11 +43,38 @@ class LabelClassifier(keras.Model):
     tensors, `tf.data`, generators and the `*_on_batch` methods are not looked at: there
     `keras.callbacks.TerminateOnNaN()` ends training at the first loss that is not finite.
     (`ImageBatches` checks its array, and `FileBatches` reads uint8.)
+
+    Args:
+        inputs: `keras.Input` of images `(B, H, W, 3)`, values from 0 to 255.
+        outputs: Dict of symbolic tensors by name, `"probabilities"` `(B, L)` among them, or
+            the probabilities alone.
+        name: Of the model. Defaults to `None`: one that Keras makes.
+        label_names: L strings, kept with the model. Defaults to `None`.
+        thresholds: L numbers from 0 to 1, kept with the model. Defaults to `None`.
+
+    Raises:
+        ValueError: The inputs are no images, or the outputs hold no probabilities `(B, L)`.
     """
 
     _named_outputs = None
     _label_names = None
     _thresholds = None
+
+    # (Keras takes a subclass for a functional model if it has these three and keywords.)
+    def __init__(self, inputs, outputs, name=None, *, label_names=None, thresholds=None, **kwargs):
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        shape = getattr(_by_name(outputs).get("probabilities"), "shape", ())
+        if len(shape) != 2 or shape[1] is None:
+            raise ValueError(
+                "Expected `outputs` to be probabilities (B, L), or a dict that holds them as "
+                f"'probabilities'. Received: {outputs}"
+            )
+        if len(self.inputs) != 1 or len(self.inputs[0].shape) != 4:
+            raise ValueError(f"Expected `inputs` to be images (B, H, W, 3). Received: {inputs}")
+        self.num_labels = shape[1]
+        self.image_size = tuple(self.inputs[0].shape[1:3])
+        self.label_names = label_names
+        self.thresholds = thresholds
 
     @property
     def label_names(self):
@@ -74,6 +109,20 @@ class LabelClassifier(keras.Model):
     def num_parameters(self):
         """Numbers in the network's weights, without what a loss trains beside it."""
         return sum(layer.count_params() for layer in self.layers)
+
+    def intermediates(self, images, training=None, names=None):
+        """What lies between an image and its probabilities, as tensors, by name.
+
+        Args:
+            images: `(B, H, W, 3)`, values from 0 to 255.
+            training: As in `call`.
+            names: Names of those wanted; others are left out. Defaults to `None`: all.
+
+        Returns:
+            Dict of the outputs that the model was made with.
+        """
+        outputs = _by_name(super().call(images, training=training))
+        return {name: outputs[name] for name in outputs if names is None or name in names}
 
     def explain(self, images, names=None):
         """Intermediates of a batch, as NumPy arrays, in inference.
@@ -123,7 +172,8 @@ class LabelClassifier(keras.Model):
 
     def _check_arrays(self, images, labels=None):
         if isinstance(images, np.ndarray):
-            check_images(images, self.input_shape[1:3])
+            size = self.inputs[0].shape[1:3]
+            check_images(images, None if None in size else size)
         labels = labels.get("labels") if isinstance(labels, dict) else labels
         if isinstance(labels, np.ndarray):
             check_labels(labels)
@@ -142,8 +192,13 @@ class LabelClassifier(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         if self._named_outputs is None:
-            return super().call(inputs, training=training, mask=mask)
+            outputs = super().call(inputs, training=training, mask=mask)
+            return _by_name(outputs)["probabilities"]
         return self.intermediates(inputs, training=training, names=self._named_outputs)
+
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        outputs = super().compute_output_spec(inputs, training=training, mask=mask)
+        return _by_name(outputs)["probabilities"]
 
     @contextlib.contextmanager
     def _returning(self, names):
@@ -239,9 +294,21 @@ class LabelClassifier(keras.Model):
         y = y["labels"] if isinstance(y, dict) else y
         return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
+    def get_config(self):
+        config = super().get_config()
+        if "layers" in config:  # not a subclass with a constructor of its own
+            config.update({"label_names": self.label_names, "thresholds": self.thresholds})
+        return config
+
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        if "layers" in config:
+            return super().from_config(config, custom_objects)
         return cls(**config)
+
+
+def _by_name(outputs):
+    return outputs if isinstance(outputs, dict) else {"probabilities": outputs}
 
 
 class _EpochCounter(keras.layers.Layer):
