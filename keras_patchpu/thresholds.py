@@ -1,6 +1,7 @@
 """From which probability each label is predicted, and the command `patchpu thresholds`."""
 
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,9 @@ CHOICES = ("f1", "precision", "recall")
 _ERRORS_SHOWN = 5
 
 
-def choose_thresholds(labels, scores, choose="f1", at_least=None):
+def choose_thresholds(
+    labels: np.ndarray, scores: np.ndarray, choose: str = "f1", at_least: float | None = None
+) -> dict[str, Any]:
     """Chooses the score from which each label is predicted.
 
     A threshold lies midway between the score chosen and the next lower one (or 0), so that
@@ -141,8 +144,8 @@ def thresholds(arguments):
         raise SystemExit(2) from error
     if errors:
         print(f"{len(errors)} images could not be read and were left out:", file=sys.stderr)
-        for error in errors[:_ERRORS_SHOWN]:
-            print(f"  {error}", file=sys.stderr)
+        for unread in errors[:_ERRORS_SHOWN]:
+            print(f"  {unread}", file=sys.stderr)
         raise SystemExit(1)
 
 

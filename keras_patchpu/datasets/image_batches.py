@@ -1,6 +1,7 @@
 """Batches of arrays in an order that a resumed run repeats."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -33,7 +34,16 @@ class ImageBatches(keras.utils.PyDataset):
         ValueError: An array is not as above; the message has the index of the first image.
     """
 
-    def __init__(self, images, labels, batch_size, seed, epoch=0, augment=False, targets=None):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        augment: bool = False,
+        targets: Callable[..., dict[str, np.ndarray]] | None = None,
+    ) -> None:
         super().__init__()
         if len(images) != len(labels):
             raise ValueError(

@@ -1,6 +1,8 @@
 """What the classifiers share: training by losses that want more than probabilities."""
 
 import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -59,11 +61,21 @@ class LabelClassifier(keras.Model):
     _named_outputs = None
     _label_names = None
     _thresholds = None
+    predict_function: Any
 
     # (Keras takes a subclass for a functional model if it has these three and keywords.)
-    def __init__(self, inputs, outputs, name=None, *, label_names=None, thresholds=None, **kwargs):
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        name: str | None = None,
+        *,
+        label_names: Sequence[str] | None = None,
+        thresholds: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(inputs, outputs, name=name, **kwargs)
-        shape = getattr(_by_name(outputs).get("probabilities"), "shape", ())
+        shape: Any = getattr(_by_name(outputs).get("probabilities"), "shape", ())
         if len(shape) != 2 or shape[1] is None:
             raise ValueError(
                 "Expected `outputs` to be probabilities (B, L), or a dict that holds them as "
@@ -72,17 +84,18 @@ class LabelClassifier(keras.Model):
         if len(self.inputs) != 1 or len(self.inputs[0].shape) != 4:
             raise ValueError(f"Expected `inputs` to be images (B, H, W, 3). Received: {inputs}")
         self.num_labels = shape[1]
-        self.image_size = tuple(self.inputs[0].shape[1:3])
+        height, width = self.inputs[0].shape[1:3]
+        self.image_size = (height, width)
         self.label_names = label_names
         self.thresholds = thresholds
 
     @property
-    def label_names(self):
+    def label_names(self) -> tuple[str, ...] | None:
         """L strings, or `None`. Set it to name the labels of the model."""
         return self._label_names
 
     @label_names.setter
-    def label_names(self, names):
+    def label_names(self, names: Iterable[str] | None) -> None:
         if names is not None:
             names = tuple(names)
             wrong = [name for name in names if not isinstance(name, str)]
@@ -94,23 +107,25 @@ class LabelClassifier(keras.Model):
         self._label_names = names
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> tuple[float, ...] | None:
         """L numbers from 0 to 1, or `None`. Set it to change from where labels are predicted."""
         return self._thresholds
 
     @thresholds.setter
-    def thresholds(self, thresholds):
+    def thresholds(self, thresholds: Sequence[float] | None) -> None:
         if thresholds is not None:
             check_numbers("thresholds", thresholds, self.num_labels, minimum=0, maximum=1)
             thresholds = tuple(float(threshold) for threshold in thresholds)
         self._thresholds = thresholds
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """Numbers in the network's weights, without what a loss trains beside it."""
         return sum(layer.count_params() for layer in self.layers)
 
-    def intermediates(self, images, training=None, names=None):
+    def intermediates(
+        self, images: Any, training: bool | None = None, names: Iterable[str] | None = None
+    ) -> dict[str, Any]:
         """What lies between an image and its probabilities, as tensors, by name.
 
         Args:
@@ -124,7 +139,7 @@ class LabelClassifier(keras.Model):
         outputs = _by_name(super().call(images, training=training))
         return {name: outputs[name] for name in outputs if names is None or name in names}
 
-    def explain(self, images, names=None):
+    def explain(self, images: Any, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """Intermediates of a batch, as NumPy arrays, in inference.
 
         Args:
@@ -146,7 +161,13 @@ class LabelClassifier(keras.Model):
             for name, value in outputs.items()
         }
 
-    def predict_outputs(self, images, names, batch_size=None, verbose=0):
+    def predict_outputs(
+        self,
+        images: Any,
+        names: Iterable[str],
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+    ) -> dict[str, np.ndarray]:
         """As `predict`, but a dict of intermediates instead of probabilities alone.
 
         Args:
@@ -184,7 +205,7 @@ class LabelClassifier(keras.Model):
             self._check_arrays(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         self._check_arrays(x)
         return super().predict(x, *args, **kwargs)
 

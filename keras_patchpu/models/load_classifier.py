@@ -1,12 +1,15 @@
 """Classifiers from files that may be damaged, or made by somebody who means harm."""
 
 import json
+import os
 import pathlib
 import re
 import zipfile
+from collections.abc import Sequence
 
 import keras
 
+from keras_patchpu.models.label_classifier import LabelClassifier
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
 from keras_patchpu.validation import FileError
@@ -28,7 +31,13 @@ _PARTS = ("config.json", "model.weights.h5")
 _SHOWN = 300
 
 
-def load_classifier(path, compile=True, label_names=None, kinds=None, max_bytes=MAX_BYTES):
+def load_classifier(
+    path: str | os.PathLike,
+    compile: bool = True,
+    label_names: Sequence[str] | None = None,
+    kinds: type | tuple[type, ...] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> LabelClassifier:
     """Loads a classifier of this package in Keras's safe mode.
 
     Nothing in the file is run: before Keras reads it, it must be a whole archive of a classifier
