@@ -1,11 +1,12 @@
 """From which probability each label is predicted, and the command `patchpu thresholds`."""
 
 import sys
+import zipfile
 
 import numpy as np
 
 from keras_patchpu.validation import check_number, check_one_of
-from keras_patchpu.whole_files import whole_file
+from keras_patchpu.whole_files import save_whole
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -225,8 +226,9 @@ def _thresholds(options):
         files.labels[readable], np.stack(scores), options.choose, options.at_least
     )
     model.thresholds = result["thresholds"].tolist()
-    with whole_file(path) as temporary:
-        model.save(temporary)
+    with zipfile.ZipFile(path) as archive:
+        comment = archive.comment  # the progress of the run, without which it goes on wrongly
+    save_whole(path, model, comment)
     print(_table(tagger.label_names, result))
     which = "the images of this table" if table.validation is None else "its validation images"
     print(
