@@ -199,6 +199,12 @@ def _thresholds(options):
     # With dummies, so that a wrong option is told before all images are read.
     choose_thresholds([[1], [-1]], [[1.0], [0.0]], options.choose, options.at_least)
     path = model_file(options.model)
+    if path.is_dir():
+        raise ValueError(
+            "Expected a .keras file or a run folder, into which the thresholds can be written. "
+            f"Received: {options.model}. Save its model in a file of your own: "
+            f'load_classifier("{options.model}").save("model.keras")'
+        )
     model = load_classifier(path, kinds=PatchClassifier)
     table = load_table(
         options.table,

@@ -8,7 +8,6 @@ import yaml
 
 from keras_patchpu.validation import FileError, check_number, check_positive_integer
 
-
 # Settings about where and how a run is run.
 _NOT_THE_RESULT = (
     "output",
