@@ -8,6 +8,7 @@ import shlex
 import pytest
 import yaml
 from code_blocks import blocks, run_python
+from hub import Hub
 
 from keras_patchpu import (
     card_command,
@@ -38,7 +39,17 @@ PARSERS = {
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if page == "howto/sharing.md":
+        Hub(tmp_path / "hub", monkeypatch)
     run_python((DOCS / page).read_text(), page)
+
+
+def test_code_with_mlflow_runs(tmp_path, monkeypatch):
+    """The block of its page that is marked `py`: MLflow is no dependency."""
+    pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "howto" / "experiment_logs.md").read_text()
+    run_python(text.replace("```py\n", "```python\n"), "experiment_logs.md")
 
 
 def test_a_comment_that_does_not_hold_what_is_printed_is_seen():
