@@ -1,5 +1,6 @@
 """The command `patchpu card`: the page that goes with a model that is shared."""
 
+import dataclasses
 import pathlib
 import re
 import sys
@@ -85,6 +86,7 @@ def _card(options):
             wanted = "user/name" if name == "repository" else "a short name such as cc-by-4.0"
             raise ValueError(f"Expected --{name} to be {wanted}. Received: {value}")
 
+    from keras_patchpu.experiments.config import TrainConfig
     from keras_patchpu.experiments.ledger import finished_report, read_environment
     from keras_patchpu.model_card import model_card
     from keras_patchpu.models.load_classifier import load_classifier, model_file
@@ -98,6 +100,7 @@ def _card(options):
             f"{options.models[is_run.index(False)]} among {len(is_run)}"
         )
     runs = []
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     for name in options.models if is_run[0] else ():
         try:
             report, environment = finished_report(name), read_environment(name)
@@ -110,6 +113,8 @@ def _card(options):
                 f"The run in {name} has not ended: it has no report.json of its last epoch. Go on "
                 "with it by patchpu train --resume, or give its last.keras alone"
             )
+        # Settings that a run of an earlier version did not have had the value of their default.
+        report["settings"] = {**defaults, **report["settings"]}
         runs.append((report, environment))
     model = load_classifier(path)
     try:
@@ -118,7 +123,7 @@ def _card(options):
             model,
             runs,
             f"hf://{options.repository}" if options.repository else _loaded_as(first, path),
-            options.name or (pathlib.Path(first).resolve().name if runs else path.stem),
+            options.name or _title(first, path, runs),
             options.license,
             None if runs else _saved_after(path),
         )
@@ -129,6 +134,12 @@ def _card(options):
         ) from error
     write_whole(output, text)
     print(f"{output}: written from {len(runs)} runs" if runs else f"{output}: from the model alone")
+
+
+def _title(name, path, runs):
+    if runs:
+        return pathlib.Path(name).resolve().name
+    return name.removeprefix("hf://") if path.is_dir() else path.stem
 
 
 def _loaded_as(name, path):

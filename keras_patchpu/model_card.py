@@ -1,5 +1,6 @@
 """The page that goes with a model that is shared: what it is, how good, and what is not known."""
 
+import dataclasses
 import html
 import json
 import statistics
@@ -143,7 +144,7 @@ def _protocol(settings, runs):
         "- Scored is the model after the last epoch. The run chose nothing on the validation "
         "images; whether its settings were chosen on them before, it cannot tell.",
     ]
-    defaults = TrainConfig(dataset=settings["dataset"], table=settings["table"]).settings()
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     unused = ("resnet",) if settings["model"] == "patch" else _OF_PATCHES
     other = {
         key: value

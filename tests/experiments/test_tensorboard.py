@@ -94,7 +94,9 @@ def test_without_the_package_nothing_is_begun(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_further_callbacks_see_the_evaluation_and_come_before_the_saving(tmp_path, monkeypatch, no_report):
+def test_further_callbacks_see_the_evaluation_and_come_before_the_saving(
+    tmp_path, monkeypatch, no_report
+):
     order = []
 
     class Logger(keras.callbacks.Callback):

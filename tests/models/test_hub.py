@@ -7,11 +7,13 @@ import keras
 import numpy as np
 import pytest
 from hub import Hub
+from PIL import Image
 from small import calibrated_classifier, small_classifier, small_images
 
 from keras_patchpu.models import PatchClassifier, load_classifier
 from keras_patchpu.models.load_classifier import model_digest, model_file
 from keras_patchpu.validation import FileError
+from patchpu import main
 
 NAMES = ("cat", "dog", "owl")
 
@@ -81,6 +83,21 @@ def test_other_models_and_damage_are_named(hub):
     assert "config.json is no JSON" in refused("hf://user/pets")
     with pytest.raises(FileError, match="more than the limit of 10,000"):
         load_classifier("hf://user/pets", max_bytes=10_000)
+
+
+def test_predict_downloads_once_and_thresholds_want_a_file(hub, tmp_path, capsys):
+    small_classifier(label_names=NAMES).save("hf://user/pets")
+    Image.fromarray(small_images(1)[0]).save(tmp_path / "a.png")
+    output = tmp_path / "tags.csv"
+    main(["predict", "hf://user/pets", str(tmp_path / "a.png"), "--output", str(output)])
+    header, row = output.read_text().splitlines()
+    assert header == "image,tags,error,score:cat,score:dog,score:owl"
+    assert sorted(row.split(",")[1].split(";")) == ["cat", "dog", "owl"]
+    assert hub.downloads == ["user/pets"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["thresholds", "hf://user/pets", "table.csv"])
+    assert stopped.value.code == 2
+    assert 'load_classifier("hf://user/pets").save("model.keras")' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["hf://", "hf://pets", "hf://a/b/c", "hf:///b", "hf://a/"])
