@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import zipfile
 
 _PREFIX = ".tmp-"
 
@@ -38,6 +39,14 @@ def write_whole(path, text):
     """Writes a text file by `whole_file`, UTF-8 and with line ends as they are."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def save_whole(path, model, comment=b""):
+    """Saves a Keras model by `whole_file`; the comment goes into the same .keras archive."""
+    with whole_file(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.comment = comment
 
 
 def remove_unfinished(folder):

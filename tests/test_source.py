@@ -11,6 +11,7 @@ PACKAGE = pathlib.Path(keras_patchpu.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BACKENDS = {"tensorflow", "jax", "torch"}
 MAY_PRINT = (
+    "card_command.py",
     "cli.py",
     "experiments/",
     "inspect_images.py",
