@@ -13,6 +13,7 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 MAY_PRINT = (
     "cli.py",
     "experiments/",
+    "export_command.py",
     "inspect_images.py",
     "predict_command.py",
     "table1_command.py",
