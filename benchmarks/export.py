@@ -174,11 +174,11 @@ def main():
     for run in arguments.runs:
         with tempfile.TemporaryDirectory() as folder:
             rows += measure(run, arguments, pathlib.Path(folder))
-    if arguments.out:
-        with open(arguments.out, "w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
+        if arguments.out:
+            with open(arguments.out, "w", newline="") as file:
+                writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def outputs_of(path, images):
         return interpreter.Interpreter(str(path)).get_signature_runner()(images=images)
     import tensorflow as tf
 
-    outputs = tf.saved_model.load(path).signatures["serving_default"](images=images)
+    outputs = tf.saved_model.load(path).serve(images)
     return {name: value.numpy() for name, value in outputs.items()}
 
 
