@@ -141,7 +141,8 @@ def measure(run, arguments, folder):
             "run": pathlib.Path(run).name,
             "file": name,
             "mAP": f"{100 * mean_ap(scores):.3f}",
-            "mAP_points_lost": f"{100 * (mean_ap(reference) - mean_ap(scores)):.3f}",
+            # (+ 0.0: no "-0.000")
+            "mAP_points_lost": f"{round(100 * (mean_ap(reference) - mean_ap(scores)), 3) + 0.0:.3f}",
             "largest_difference": f"{abs(scores - reference).max():.2g}",
             "mean_difference": f"{abs(scores - reference).mean():.2g}",
             "bytes": size(files[name]),

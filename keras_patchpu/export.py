@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_patchpu._version import __version__
+from keras_patchpu.export_check import largest_difference
 from keras_patchpu.export_graph import portable
 from keras_patchpu.models import PatchClassifier, ResNetClassifier
 from keras_patchpu.validation import check_one_of
@@ -19,6 +20,9 @@ from keras_patchpu.whole_files import whole_file, whole_folder
 # How the name of the file has to end; a SavedModel is a folder.
 ENDINGS = {"onnx": ".onnx", "tf_saved_model": "", "litert": ".tflite"}
 METADATA = "metadata.json"
+# Of a score from Keras's; more means that a converter did something else.
+_TOLERANCE = 1e-3
+_CHECKED_IMAGES = 4
 _IMAGES = (
     "RGB, upright as EXIF says, transparent parts white; resized to image_size by Pillow's "
     "BILINEAR ('stretch': without keeping the aspect ratio; 'pad': keeping it, centred on black)"
@@ -33,7 +37,8 @@ def export_classifier(
 
     It takes uint8 images `(batch, height, width, 3)` named `images` in batches of any size, and
     gives float32 probabilities `(batch, labels)` named `scores`. Batch norms are folded into
-    convolutions. Scores are those of `model` in float32 within 1e-4, but with `calibration`.
+    convolutions. Scores are those of `model` in float32 within 1e-4, but with `calibration`. Before
+    the file gets its name it is run by its own runtime, if that is installed.
 
     What `describe` says is in the file: as `metadata_props` of ONNX, JSON each; as
     `metadata.json` in a zip archive behind the model in LiteRT; as
@@ -50,10 +55,14 @@ def export_classifier(
             ONNX file computes with 8-bit integers, see `export_int8`. Defaults to `None`.
         overwrite: Whether to replace what is at `path`. Defaults to `False`.
 
+    Returns:
+        Largest difference of a score from Keras's, on four images of `calibration` or of noise;
+        `None` if the runtime (onnxruntime, ai-edge-litert) is not installed.
+
     Raises:
         ValueError: The backend is not TensorFlow, a package of the extra `export` is missing,
-            an argument is not as above, there is something at `path`, or the model has a part
-            that the format cannot express.
+            an argument is not as above, there is something at `path`, the model predicts NaN,
+            has a part that the format cannot express, or comes out with other scores.
     """
     check_export(path, format, calibration is not None, overwrite)
     if not isinstance(model, (PatchClassifier, ResNetClassifier)):
@@ -67,6 +76,13 @@ def export_classifier(
     if calibration is not None:
         _check_calibration(calibration, model.image_size)
     graph = portable(model, attention)
+    images = _images_to_check(model.image_size) if calibration is None else calibration
+    images = images[:_CHECKED_IMAGES]
+    if not np.isfinite(graph.predict_on_batch(images)["scores"]).all():
+        raise ValueError(
+            "The model predicts NaN or infinity. Its weights are damaged, or its training "
+            "diverged: take another checkpoint, such as best.keras"
+        )
     with (whole_folder if format == "tf_saved_model" else whole_file)(path) as temporary:
         _export(graph, model, temporary, format)
         if format == "onnx":
@@ -81,6 +97,13 @@ def export_classifier(
             extra = temporary / "assets.extra"
             extra.mkdir()
             (extra / METADATA).write_text(_json(metadata), encoding="utf-8")
+        difference = largest_difference(temporary, format, graph, images)
+        if calibration is None and difference is not None and not difference <= _TOLERANCE:
+            raise ValueError(
+                f"The {format} file gives other scores than Keras, by up to {difference:.2g}, and "
+                "is not kept: a converter of these versions does something else"
+            )
+    return difference
 
 
 def describe(model, attention=False, int8=False):
@@ -162,6 +185,11 @@ def _check_calibration(images, image_size):
             f"Expected `calibration` to be uint8 images (N, {', '.join(map(str, image_size))}, 3). "
             f"Received: {dtype}, shape {shape}"
         )
+
+
+def _images_to_check(image_size):
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (_CHECKED_IMAGES, *image_size, 3)).astype("uint8")
 
 
 def _export(graph, model, path, format):

@@ -15,6 +15,8 @@ from keras import ops
 from PIL import Image
 from small import calibrated_classifier, small_classifier, small_images
 
+from keras_patchpu import export as module
+from keras_patchpu import export_command
 from keras_patchpu._version import __version__
 from keras_patchpu.datasets.read_image import fit_image, read_image
 from keras_patchpu.export import check_export, export_classifier
@@ -112,8 +114,8 @@ def outputs_of(path, images):
         return interpreter.Interpreter(str(path)).get_signature_runner()(images=images)
     import tensorflow as tf
 
-    outputs = tf.saved_model.load(path).serve(images)
-    return {name: value.numpy() for name, value in outputs.items()}
+    loaded = tf.saved_model.load(path)
+    return {name: value.numpy() for name, value in loaded.serve(images).items()}
 
 
 def metadata_of(path):
@@ -276,9 +278,6 @@ def test_int8(int8, folder, model):
 
 
 def test_calibration_takes_images_from_all_over_the_folder(folder, tmp_path, monkeypatch):
-    from keras_patchpu import export as module
-    from keras_patchpu import export_command
-
     given = []
     monkeypatch.setattr(module, "export_classifier", lambda *arguments: given.append(arguments[4]))
     monkeypatch.setattr(module, "check_export", lambda *arguments: None)
@@ -452,6 +451,28 @@ def test_a_resnet_has_no_attention(tmp_path):
         export_classifier(model, tmp_path / "a.tflite", "litert", attention=True)
 
 
+def test_a_file_of_other_scores_is_not_kept(exported, model, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    source = exported("onnx")
+    monkeypatch.setattr(module, "_export", lambda graph, model, path, f: shutil.copy(source, path))
+    path = tmp_path / "a.onnx"
+    difference = export_classifier(model, path, attention=True)
+    assert 0 < difference < 1e-5
+    other = type(model).from_config(model.get_config())
+    message = "The onnx file gives other scores than Keras, by up to 0"
+    with pytest.raises(ValueError, match=message):
+        export_classifier(other, path, attention=True, overwrite=True)
+    assert path.exists() and list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_weights_are_seen(model, tmp_path):
+    damaged = type(model).from_config(model.get_config())
+    damaged.shared_softmax_head.kernel.assign(np.full((8, 3), np.nan))
+    with pytest.raises(ValueError, match="predicts NaN or infinity. Its weights are damaged"):
+        export_classifier(damaged, tmp_path / "a.tflite", "litert")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("format", ["litert", "tf_saved_model"])
 def test_what_was_there_stays_if_the_export_fails(format, model, tmp_path, monkeypatch):
     path = tmp_path / FILES[format]
@@ -484,7 +505,8 @@ def test_a_saved_model_is_replaced_as_a_whole(model, tmp_path, monkeypatch):
         (path / "saved_model.pb").write_text("new")
 
     monkeypatch.setattr(keras.Model, "export", write)
-    export_classifier(model, path, "tf_saved_model", overwrite=True)
+    monkeypatch.setattr(module, "largest_difference", lambda *arguments: None)
+    assert export_classifier(model, path, "tf_saved_model", overwrite=True) is None
     found = sorted(str(part.relative_to(tmp_path)) for part in tmp_path.rglob("*"))
     assert found == [
         "served",
