@@ -137,12 +137,12 @@ def measure(run, arguments, folder):
         scores = np.concatenate(parts)
         reference = scores if reference is None else reference
         mean_ap = functools.partial(mean_average_precision, scenes.labels)
+        lost = 100 * (mean_ap(reference) - mean_ap(scores))
         row = {
             "run": pathlib.Path(run).name,
             "file": name,
             "mAP": f"{100 * mean_ap(scores):.3f}",
-            # (+ 0.0: no "-0.000")
-            "mAP_points_lost": f"{round(100 * (mean_ap(reference) - mean_ap(scores)), 3) + 0.0:.3f}",
+            "mAP_points_lost": f"{round(lost, 3) + 0.0:.3f}",  # no "-0.000"
             "largest_difference": f"{abs(scores - reference).max():.2g}",
             "mean_difference": f"{abs(scores - reference).mean():.2g}",
             "bytes": size(files[name]),
