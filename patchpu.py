@@ -22,6 +22,10 @@ COMMANDS = {
     ),
     "predict": ("keras_patchpu.predict_command:predict", "tag images, and show where the tags are"),
     "card": ("keras_patchpu.card_command:card", "write a model card to share a model with"),
+    "export": (
+        "keras_patchpu.export_command:export",
+        "write a model as ONNX, LiteRT, SavedModel",
+    ),
     "table1": ("keras_patchpu.table1_command:table1", "run the paper's Table 1, or another grid"),
 }
 # Commands that only start others, and so never import Keras themselves.

@@ -5,8 +5,7 @@
     pip install --dry-run --ignore-installed --report torch.json torch
     PYTHON docs/licences.py licences.json jax.json torch.json > docs/licences.md
 
-PYTHON is one whose environment has this package with the extras `coco`, `parquet`, `tensorboard`
-and `hub`.
+PYTHON is one whose environment has this package with the extras of `EXTRAS`.
 """
 
 import json
@@ -17,7 +16,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("coco", "parquet", "tensorboard", "hub")
+EXTRAS = ("coco", "parquet", "tensorboard", "hub", "export")
 # Where the metadata say nothing, from the licence file in the package.
 BY_HAND = {"namex": "Apache-2.0 (its licence file)"}
 UNKNOWN = "UNKNOWN"

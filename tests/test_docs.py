@@ -13,6 +13,7 @@ from hub import Hub
 from keras_patchpu import (
     card_command,
     cli,
+    export_command,
     inspect_images,
     predict_command,
     table1_command,
@@ -32,6 +33,7 @@ PARSERS = {
     "thresholds": thresholds._parser,
     "predict": predict_command._parser,
     "card": card_command._parser,
+    "export": export_command._parser,
     "table1": table1_command._parser,
 }
 

@@ -14,6 +14,7 @@ MAY_PRINT = (
     "card_command.py",
     "cli.py",
     "experiments/",
+    "export_command.py",
     "inspect_images.py",
     "predict_command.py",
     "table1_command.py",
