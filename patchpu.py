@@ -21,6 +21,7 @@ COMMANDS = {
         "choose from which probability on a label is predicted",
     ),
     "predict": ("keras_patchpu.predict_command:predict", "tag images, and show where the tags are"),
+    "demo": ("keras_patchpu.demo_command:demo", "a page in the browser to try a model on"),
     "table1": ("keras_patchpu.table1_command:table1", "run the paper's Table 1, or another grid"),
 }
 # Commands that only start others, and so never import Keras themselves.
