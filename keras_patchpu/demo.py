@@ -177,13 +177,9 @@ class Explainer:
             return f"Nothing speaks for “{name}” here."
         if view.isdigit():
             attention = explanation.outputs["attention"][0, label]
-            of_level = attention[self._level == int(view)]
-            text = f"{self.views[view]}: {of_level.sum():.0%} of the attention of “{name}”"
-            return (
-                f"{text}, the strongest has {of_level.max():.0%}."
-                if len(of_level) > 1
-                else f"{text}."
-            )
+            of_level = 100 * attention[self._level == int(view)]
+            start = f"{self.views[view]}: {of_level.sum():.0f} % of the attention of “{name}”"
+            return f"{start}, the strongest {of_level.max():.0f} %."
         what = {
             "all": f"the attention of “{name}”",
             "sharpened": f"attention to patches that by themselves say “{name}”",

@@ -1,5 +1,6 @@
 """The command `patchpu demo`: a page on which a model is tried out."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -73,7 +74,8 @@ def _parser():
 def _demo(options):
     if not 0 <= options.port <= _LARGEST_PORT:
         raise ValueError(f"Expected --port from 0 to {_LARGEST_PORT}. Received: {options.port}")
-    with tempfile.TemporaryDirectory(prefix="patchpu-demo-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="patchpu-demo-"))
         # Read when Gradio is imported, or later: no telemetry, and uploads end with the process.
         os.environ |= {
             "GRADIO_ANALYTICS_ENABLED": "False",
@@ -82,9 +84,10 @@ def _demo(options):
         }
         _check_gradio()
         from keras_patchpu.demo import Explainer, digit_scenes
-        from keras_patchpu.demo_page import make_page, serve
+        from keras_patchpu.demo_page import listen, make_page, make_server
         from keras_patchpu.models.load_classifier import load_classifier, model_file
 
+        listening = stack.enter_context(listen(options.host, options.port))
         path = model_file(options.model)
         model = load_classifier(path, compile=False)
         explainer = Explainer(model, options.max_pixels)
@@ -98,7 +101,11 @@ def _demo(options):
         path = path.resolve()
         name = path.parent.name if path.name == "last.keras" else path.stem
         page = make_page(explainer, _with_pictures(examples, explainer.max_pixels), name)
-        serve(page, options.host, options.port, started=_tell)
+        server = make_server(page, listening)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        port = listening.getsockname()[1]
+        print(f"The page is at http://{host}:{port} until Ctrl-C", flush=True)
+        server.run(sockets=[listening])
 
 
 def _check_gradio():
@@ -108,10 +115,6 @@ def _check_gradio():
         raise ImportError(
             "`patchpu demo` needs Gradio: pip install 'keras_patchpu[demo]'"
         ) from error
-
-
-def _tell(address):
-    print(f"The page is at {address} until Ctrl-C", flush=True)
 
 
 def _with_pictures(examples, max_pixels):

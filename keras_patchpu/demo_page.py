@@ -155,7 +155,7 @@ def make_page(explainer, examples=(), name="model"):
                 view = gr.Radio(
                     [(text, key) for key, text in explainer.views.items()],
                     value=next(iter(explainer.views)),
-                    label="Attention of",
+                    label="Show",
                     visible=len(explainer.views) > 1,
                     elem_id="view",
                 )
@@ -169,7 +169,7 @@ def make_page(explainer, examples=(), name="model"):
                     titles = ["A tag is given from"] if one_slider else labels
                     with gr.Row():
                         sliders = [
-                            gr.Slider(0, 1, start, step=0.01, label=title, min_width=170)
+                            gr.Slider(0, 1, start, step=0.001, label=title, min_width=170)
                             for title, start in zip(titles, starts)
                         ]
 
@@ -256,47 +256,55 @@ def _message(error):
 # === The server ===
 
 
-def serve(page, host, port, started=None):
-    """Serves a page until the process is told to end.
+def make_server(page, listening):
+    """The server of a page.
 
     Args:
         page: `gradio.Blocks`.
-        host: Name or address to listen on.
-        port: Port; 0 for any that is free.
-        started: Function that is called with the page's address before requests are answered.
-            Defaults to `None`.
+        listening: Socket that is listened on, see `listen`.
 
-    Raises:
-        OSError: The host or the port cannot be had.
+    Returns:
+        `uvicorn.Server`; its `run(sockets=[listening])` ends by Ctrl-C, SIGTERM, or once its
+        `should_exit` is true.
     """
     import fastapi
     import gradio as gr
     import uvicorn
 
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.create_server(address[:2], family=family) as listening:
-        app = gr.mount_gradio_app(
-            fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
-            page,
-            path="/",
-            footer_links=[],
-            run_history=False,
-            max_file_size=_MAX_FILE_SIZE,
-            ssr_mode=False,
-            mcp_server=False,
-            pwa=False,
-            enable_monitoring=False,
-            theme=gr.themes.Default(
-                primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]
-            ),
-            css_paths=[_CSS],
-        )
-        app.add_middleware(_WithPolicy)
-        if started is not None:
-            name = f"[{host}]" if ":" in host else host
-            started(f"http://{name}:{listening.getsockname()[1]}")
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-        uvicorn.Server(config).run(sockets=[listening])
+    app = gr.mount_gradio_app(
+        fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        page,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        max_file_size=_MAX_FILE_SIZE,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        enable_monitoring=False,
+        theme=gr.themes.Default(
+            primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]
+        ),
+        css_paths=[_CSS],
+    )
+    app.add_middleware(_WithPolicy)
+    # Pages that are open keep a connection: it is cut off after a second.
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+
+
+def listen(host, port):
+    """A socket that listens on a host (name or address) and a port (0: any that is free).
+
+    Raises:
+        OSError: They cannot be had.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host}, port {port}: {error.strerror}. Give another --host or --port"
+        ) from error
 
 
 class _WithPolicy:
