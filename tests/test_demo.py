@@ -49,6 +49,13 @@ def environment(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def undone(monkeypatch):
+    """What the command sets for its own process is undone after each test."""
+    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+
+
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)

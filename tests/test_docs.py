@@ -9,7 +9,14 @@ import pytest
 import yaml
 from code_blocks import blocks, run_python
 
-from keras_patchpu import cli, inspect_images, predict_command, table1_command, thresholds
+from keras_patchpu import (
+    cli,
+    demo_command,
+    inspect_images,
+    predict_command,
+    table1_command,
+    thresholds,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -23,6 +30,7 @@ PARSERS = {
     "inspect": inspect_images._parser,
     "thresholds": thresholds._parser,
     "predict": predict_command._parser,
+    "demo": demo_command._parser,
     "table1": table1_command._parser,
 }
 

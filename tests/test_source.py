@@ -12,6 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 BACKENDS = {"tensorflow", "jax", "torch"}
 MAY_PRINT = (
     "cli.py",
+    "demo_command.py",
     "experiments/",
     "inspect_images.py",
     "predict_command.py",
