@@ -136,7 +136,7 @@ def _predict(options):
         options.max_pixels,
         attention=options.boxes or bool(options.overlays),
     )
-    rows = _Rows(output.suffix, tagger.label_names, options.boxes, options.scores)
+    rows = Rows(output.suffix, tagger.label_names, options.boxes, options.scores)
     settings = {
         "model": model_digest(model),
         **{name: options[name] for name in ("top_k", "boxes", "scores", "overlays", "max_pixels")},
@@ -256,7 +256,7 @@ def _without(folder, paths):
     return [path for path in paths if not os.path.abspath(path).startswith(inside)]
 
 
-class _Rows:
+class Rows:
     """Rows of the output, as .csv or .jsonl."""
 
     def __init__(self, suffix, label_names, boxes, scores):

@@ -13,6 +13,7 @@ from hub import Hub
 from keras_patchpu import (
     card_command,
     cli,
+    demo_command,
     export_command,
     inspect_images,
     predict_command,
@@ -34,6 +35,7 @@ PARSERS = {
     "predict": predict_command._parser,
     "card": card_command._parser,
     "export": export_command._parser,
+    "demo": demo_command._parser,
     "table1": table1_command._parser,
 }
 
