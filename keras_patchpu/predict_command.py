@@ -4,7 +4,6 @@ import collections
 import csv
 import gc
 import glob
-import hashlib
 import itertools
 import json
 import os
@@ -59,7 +58,9 @@ def _parser():
         "stopped when the same command is given again.",
         formatter_class=DefaultHelpFormatter,
     )
-    parser.add_argument("model", type=str, help="A .keras file, or a run folder (last.keras).")
+    parser.add_argument(
+        "model", type=str, help="A .keras file, a run folder (last.keras), or hf://user/name."
+    )
     parser.add_argument(
         "images",
         type=str,
@@ -119,7 +120,7 @@ def _parser():
 
 def _predict(options):
     """Writes the output and returns the errors of images as strings."""
-    from keras_patchpu.models.load_classifier import model_file
+    from keras_patchpu.models.load_classifier import model_digest, model_file
 
     output = pathlib.Path(options.output)
     part = output.with_name(output.name + ".part")
@@ -127,16 +128,17 @@ def _predict(options):
     if options.overlays:
         os.makedirs(options.overlays, exist_ok=True)
     names = list_images(options.images, options.overlays, options.allow_outside)
+    model = model_file(options.model)  # of the Hub downloaded once
     tagger = Tagger(
-        options.model,
+        model,
         options.top_k,
         options.batch_size,
         options.max_pixels,
         attention=options.boxes or bool(options.overlays),
     )
-    rows = _Rows(output.suffix, tagger.label_names, options.boxes, options.scores)
+    rows = Rows(output.suffix, tagger.label_names, options.boxes, options.scores)
     settings = {
-        "model": hashlib.sha256(model_file(options.model).read_bytes()).hexdigest(),
+        "model": model_digest(model),
         **{name: options[name] for name in ("top_k", "boxes", "scores", "overlays", "max_pixels")},
     }
     _check_settings(part, settings)
@@ -254,7 +256,7 @@ def _without(folder, paths):
     return [path for path in paths if not os.path.abspath(path).startswith(inside)]
 
 
-class _Rows:
+class Rows:
     """Rows of the output, as .csv or .jsonl."""
 
     def __init__(self, suffix, label_names, boxes, scores):
