@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import os
 import pathlib
 import tempfile
 import warnings
 import zipfile
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from keras_patchpu._version import __version__
 from keras_patchpu.export_check import largest_difference
 from keras_patchpu.export_graph import portable
-from keras_patchpu.models import PatchClassifier, ResNetClassifier
+from keras_patchpu.models import LabelClassifier, PatchClassifier, ResNetClassifier
 from keras_patchpu.validation import check_one_of
 from keras_patchpu.whole_files import whole_file, whole_folder
 
@@ -31,8 +33,13 @@ _PATCHES = "level by level, fine to coarse; each level row by row from the upper
 
 
 def export_classifier(
-    model, path, format="onnx", attention=False, calibration=None, overwrite=False
-):
+    model: LabelClassifier,
+    path: str | os.PathLike,
+    format: str = "onnx",
+    attention: bool = False,
+    calibration: np.ndarray | None = None,
+    overwrite: bool = False,
+) -> float | None:
     """Writes a classifier as a file that runs without this package.
 
     It takes uint8 images `(batch, height, width, 3)` named `images` in batches of any size, and
@@ -106,7 +113,7 @@ def export_classifier(
     return difference
 
 
-def describe(model, attention=False, int8=False):
+def describe(model: LabelClassifier, attention: bool = False, int8: bool = False) -> dict[str, Any]:
     """What a user of an exported file has to know.
 
     Args:

@@ -5,7 +5,7 @@ import keras
 _PREFIX = "CustomGradient-"
 
 
-def forget_models():
+def forget_models() -> int:
     """Frees what Keras and TensorFlow keep of models that are no longer used.
 
     Call it between models, when no variable refers to the former one. It calls
