@@ -21,10 +21,11 @@ COMMANDS = {
         "choose from which probability on a label is predicted",
     ),
     "predict": ("keras_patchpu.predict_command:predict", "tag images, and show where the tags are"),
+    "merge": ("keras_patchpu.shards:merge", "put together what `predict --shard` wrote"),
     "table1": ("keras_patchpu.table1_command:table1", "run the paper's Table 1, or another grid"),
 }
-# Commands that only start others, and so never import Keras themselves.
-_WITHOUT_KERAS = ("table1",)
+# Commands that never import Keras themselves.
+_WITHOUT_KERAS = ("merge", "table1")
 
 
 def main(arguments=None):
