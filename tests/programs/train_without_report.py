@@ -2,13 +2,24 @@
 
     python tests/programs/train_without_report.py OPTIONS
 
-The report is empty, and weak negatives are not judged after each epoch.
+The report is empty, and weak negatives are not judged after each epoch. Each process leaves the
+scores of the last epoch in FOLDER of the environment's SCORES, as RANK.npy.
 """
 
+import os
 import sys
 
+import numpy as np
+
+from keras_patchpu import distribution, metrics
 from keras_patchpu.cli import train
 from keras_patchpu.experiments import run
+
+
+class Evaluation(metrics.Evaluation):
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        np.save(os.path.join(os.environ["SCORES"], f"{distribution.rank()}.npy"), self.scores)
 
 
 def no_report(folder, config, model, data, rows):
@@ -17,5 +28,6 @@ def no_report(folder, config, model, data, rows):
 
 if __name__ == "__main__":
     run.write_report = no_report
+    run.Evaluation = Evaluation
     run._negatives_quality = lambda *_: None
     train(sys.argv[1:])
