@@ -21,6 +21,7 @@ COMMANDS = {
         "choose from which probability on a label is predicted",
     ),
     "predict": ("keras_patchpu.predict_command:predict", "tag images, and show where the tags are"),
+    "merge": ("keras_patchpu.shards:merge", "put together what `predict --shard` wrote"),
     "demo": ("keras_patchpu.demo_command:demo", "open a page in the browser to try a model on"),
     "export": (
         "keras_patchpu.export_command:export",
@@ -29,8 +30,8 @@ COMMANDS = {
     "card": ("keras_patchpu.card_command:card", "write a model card to share a model with"),
     "table1": ("keras_patchpu.table1_command:table1", "run the paper's Table 1, or another grid"),
 }
-# Commands that only start others, and so never import Keras themselves.
-_WITHOUT_KERAS = ("table1",)
+# Commands that never import Keras themselves.
+_WITHOUT_KERAS = ("merge", "table1")
 
 
 def main(arguments=None):

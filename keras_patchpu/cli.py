@@ -1,8 +1,12 @@
 """The commands that `patchpu` hands over to."""
 
 import dataclasses
+import os
+import re
 import signal
 import sys
+import traceback
+import zlib
 
 import docstring_parser
 import yaml
@@ -17,6 +21,8 @@ from keras_patchpu.experiments.config import PRESETS, TrainConfig
 from keras_patchpu.experiments.signals import collected_signals
 from keras_patchpu.validation import FileError
 
+_DISTRIBUTION = ("distribute", "coordinator", "processes", "rank")
+
 
 def parse_train_config(arguments):
     """Settings from the command line.
@@ -30,6 +36,11 @@ def parse_train_config(arguments):
     Returns:
         `TrainConfig`. Ends the process with code 2 and a message on a wrong one.
     """
+    return _parse(arguments)[0]
+
+
+def _parse(arguments):
+    """Pair of `TrainConfig` and dict of the options of `_add_distribution_options`."""
     parser = _train_parser()
     try:
         return _train_config(parser, arguments)
@@ -52,7 +63,9 @@ def _train_config(parser, arguments):
         folder = first.output or TrainConfig(**_settings(first)).output
         defaults = RunFolder(folder).saved_settings() or defaults
     parser.set_defaults(defaults)
-    return TrainConfig(**_settings(parser.parse_args(arguments)))
+    options = parser.parse_args(arguments)
+    config = TrainConfig(**_settings(options))
+    return config, _checked_distribution({name: options[name] for name in _DISTRIBUTION})
 
 
 def _train_parser():
@@ -73,12 +86,53 @@ def _train_parser():
         if field.type is bool:
             kind = {"action": ActionYesNo(yes_prefix="", no_prefix="no-")}
         parser.add_argument(f"--{name}", default=field.default, help=text, **kind)
+    _add_distribution_options(parser)
     return parser
+
+
+def _add_distribution_options(parser):
+    """How the run is computed: no settings of it, since its results are the same."""
+    parser.add_argument(
+        "--distribute",
+        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
+        default=False,
+        help="Train on all devices of this machine (KERAS_BACKEND=jax). --batch-size is over all.",
+    )
+    parser.add_argument(
+        "--coordinator",
+        type=str | None,
+        default=None,
+        help="HOST:PORT where the process of rank 0 listens, to train on several machines: the "
+        "same command on each, but for --rank.",
+    )
+    parser.add_argument("--processes", type=int, default=1, help="Number of processes.")
+    parser.add_argument(
+        "--rank", type=int, default=0, help="Number of this process; 0 writes the run folder."
+    )
+
+
+def _checked_distribution(options):
+    processes, rank = options["processes"], options["rank"]
+    if not options["distribute"] and (options["coordinator"] or processes != 1 or rank):
+        raise ValueError("Expected --distribute with --coordinator, --processes and --rank.")
+    if (options["coordinator"] is None) != (processes == 1):
+        raise ValueError(
+            "Expected --coordinator HOST:PORT with --processes of 2 or more. Received: "
+            f"coordinator={options['coordinator']}, processes={processes}"
+        )
+    if not 0 <= rank < processes:
+        raise ValueError(
+            f"Expected --rank from 0 to {processes - 1}, one below --processes. Received: {rank}"
+        )
+    if processes > 1 and not re.fullmatch(r".+:\d{1,5}", options["coordinator"]):
+        raise ValueError(f"Expected --coordinator HOST:PORT. Received: {options['coordinator']!r}")
+    return options
 
 
 def _settings(namespace):
     values = namespace.as_dict()
-    values.pop("config", None)
+    for name in ("config", *_DISTRIBUTION):
+        values.pop(name, None)
     return values
 
 
@@ -94,19 +148,23 @@ def train(arguments):
             to end, once all is saved; code 0 after `--help`.
     """
     try:
-        config = parse_train_config(arguments)
+        config, options = _parse(arguments)
+        from keras_patchpu import distribution
         from keras_patchpu.datasets.read_image import ImageError
         from keras_patchpu.experiments.run import prepare, run
 
-        folder, data = prepare(config)
+        if options.pop("distribute"):
+            distribution.start(config.batch_size, **options)
+        folder, data = _prepared(prepare, config)
     except (ValueError, OSError) as error:
-        _fail(error, 2)
-    print(yaml.safe_dump({"run folder": config.output, **config.settings()}, sort_keys=False))
+        _fail(error, 2, in_all=True)
+    if folder.writes:
+        print(yaml.safe_dump({"run folder": config.output, **config.settings()}, sort_keys=False))
     try:
         with collected_signals(first_only=True) as stopping:
             report = run(config, folder, data, stopping=stopping)
     except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
+        _end(128 + signal.SIGINT)
     except FloatingPointError as error:
         _fail(error, 1)
     except (ImageError, OSError) as error:
@@ -115,6 +173,18 @@ def train(arguments):
         _fail(f"{error}\n{what}; go on with --resume --output {config.output}", 1)
     except FileError as error:  # of the run to go on with
         _fail(error, 2)
+    except Exception as error:
+        if distribution.num_processes() == 1:
+            raise
+        traceback.print_exc()
+        _fail(
+            "the processes cannot go on together; if this one has no fault, another has ended: "
+            f"{type(error).__name__}, see above\nGo on from the last checkpoint with --resume "
+            f"--output {config.output}, in all processes",
+            1,
+        )
+    if report is None:
+        return
     if report["val_mAP"] is not None:
         result = f"final val mAP {report['val_mAP']:.4f}"
     else:
@@ -127,6 +197,38 @@ def train(arguments):
     print(f"\n{result}\nreport: {config.output}/report.md")
 
 
-def _fail(message, code):
+def _prepared(prepare, config):
+    """What `prepare` gives, once all processes that train together have the same of it."""
+    import numpy as np
+
+    from keras_patchpu import distribution
+
+    try:
+        result, problem = prepare(config), None
+        content = config.to_yaml().encode() + np.ascontiguousarray(result[1].observed).tobytes()
+    except Exception as error:
+        problem, content = error, b""
+    failed = distribution.gathered(int(problem is not None))
+    digests = distribution.gathered(zlib.crc32(content) >> 1)
+    if problem is not None:
+        raise problem
+    if any(failed):
+        raise ValueError(f"The process of rank {failed.index(1)} cannot begin; see its message")
+    if len(set(digests)) > 1:
+        raise ValueError("Expected the same settings and labels in all processes. They differ")
+    return result
+
+
+def _fail(message, code, in_all=False):
     print(f"patchpu train: error: {message}", file=sys.stderr)
+    _end(code, in_all)
+
+
+def _end(code, in_all=False):
+    """Ends the process; at once, where others wait for it and do not end by themselves."""
+    distribution = sys.modules.get("keras_patchpu.distribution")
+    if not in_all and distribution is not None and distribution.num_processes() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # the usual way first waits for the others, for minutes
     raise SystemExit(code)

@@ -4,6 +4,7 @@ import collections
 import csv
 import gc
 import glob
+import io
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import time
 import numpy as np
 
 from keras_patchpu.predict import Tagger
+from keras_patchpu.shards import Shard, names_digest, write_shard_file
 from keras_patchpu.whole_files import whole_file
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
@@ -40,11 +42,11 @@ def predict(arguments):
     except (ValueError, OSError) as error:
         print(f"patchpu predict: error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
-    if errors:
-        print(f"{len(errors)} images could not be read:", file=sys.stderr)
-        for error in errors[:_ERRORS_SHOWN]:
+    if errors.count:
+        print(f"{errors.count} images could not be read:", file=sys.stderr)
+        for error in errors.first:
             print(f"  {error}", file=sys.stderr)
-        if len(errors) > _ERRORS_SHOWN:
+        if errors.count > len(errors.first):
             print("  ... the column `error` has all", file=sys.stderr)
         raise SystemExit(1)
 
@@ -70,6 +72,13 @@ def _parser():
     )
     parser.add_argument(
         "--output", type=str, default="tags.csv", help="File to write, .csv or .jsonl."
+    )
+    parser.add_argument(
+        "--shard",
+        type=str | None,
+        default=None,
+        help="K/N: only the K-th of N parts of the images, into an --output of its own. Give each "
+        "machine another K; `patchpu merge` puts the N outputs together.",
     )
     parser.add_argument(
         "--overwrite",
@@ -119,11 +128,12 @@ def _parser():
 
 
 def _predict(options):
-    """Writes the output and returns the errors of images as strings."""
+    """Writes the output and returns the `_Errors` of images."""
     from keras_patchpu.models.load_classifier import model_digest, model_file
 
     output = pathlib.Path(options.output)
     part = output.with_name(output.name + ".part")
+    shard = Shard(options.shard) if options.shard is not None else None
     _check_output(output, options.overwrite)
     if options.overlays:
         os.makedirs(options.overlays, exist_ok=True)
@@ -141,23 +151,29 @@ def _predict(options):
         "model": model_digest(model),
         **{name: options[name] for name in ("top_k", "boxes", "scores", "overlays", "max_pixels")},
     }
+    pictures = _picture_names(names) if options.overlays else ()
+    if shard is not None:
+        # What must be the same in all shards, and what must be in what a killed one left.
+        shared = {**settings, "batch_size": options.batch_size, "images": names_digest(names)}
+        del shared["overlays"]
+        settings = {**settings, **shared, "shard": str(shard)}
+        own = shard.part(len(names), options.batch_size)
+        names, pictures = names[own.start : own.stop], pictures[own.start : own.stop]
     _check_settings(part, settings)
-    errors = _resume(part, rows, names)
-    done, errors = len(errors), [error for error in errors if error]
+    done, errors = _resume(part, rows, names)
     if done:
         print(f"{part}: going on after {done} of {len(names)} images")
 
-    pictures = _picture_names(names)[done:] if options.overlays else ()
     started = time.perf_counter()
     with open(part, "a", encoding="utf-8", errors="surrogateescape", newline="") as file:
         if not done:
             rows.write_header(file)
         bar = _progress_bar(len(names) - done)
-        for count, found in enumerate(tagger(names[done:]), start=1):
+        for count, found in enumerate(tagger(itertools.islice(names, done, None)), start=1):
             if found.error:
-                errors.append(found.error)
+                errors.add(found.error)
             elif options.overlays:  # before its row: an image with a row has its picture
-                picture = os.path.join(options.overlays, pictures[count - 1])
+                picture = os.path.join(options.overlays, pictures[done + count - 1])
                 _write_overlay(picture, found, tagger)
             rows.write(file, found)
             if count % options.batch_size == 0 or count == len(names) - done:
@@ -168,10 +184,25 @@ def _predict(options):
                     gc.collect()  # figures refer to themselves, and would pile up
         file.flush()
         os.fsync(file.fileno())  # before it has its name, see `whole_file`
+    if shard is not None:
+        write_shard_file(output, part, shard, shared, own, len(rows.header_line()), errors.count)
     os.replace(part, output)
     _settings_file(part).unlink(missing_ok=True)
-    print(f"{output}: {len(names)} images, {len(errors)} of them could not be read")
+    print(f"{output}: {len(names)} images, {errors.count} of them could not be read")
     return errors
+
+
+class _Errors:
+    """How many images could not be read, and why the first could not."""
+
+    def __init__(self):
+        self.count = 0
+        self.first = []
+
+    def add(self, error):
+        self.count += 1
+        if len(self.first) < _ERRORS_SHOWN:
+            self.first.append(error)
 
 
 def _progress_bar(target):
@@ -274,9 +305,15 @@ class Rows:
         self.header += ["boxes"] * boxes
         self.header += [f"score:{name}" for name in label_names] * scores
 
-    def write_header(self, file):
+    def header_line(self):
+        """The header as bytes; none for .jsonl."""
+        text = io.StringIO()
         if self.is_csv:
-            csv.writer(file, lineterminator="\n").writerow(self.header)
+            csv.writer(text, lineterminator="\n").writerow(self.header)
+        return text.getvalue().encode("utf-8", "surrogateescape")
+
+    def write_header(self, file):
+        file.write(self.header_line().decode("utf-8", "surrogateescape"))
 
     def write(self, file, found):
         boxes = None
@@ -351,24 +388,26 @@ def _check_settings(part, settings):
 
 
 def _resume(part, rows, names):
-    """Cuts an incomplete last row off; returns the error, or "", of each image that is done."""
-    errors, kept = [], 0
+    """Cuts an incomplete last row off; returns how many images are done, and their errors."""
+    errors, count, kept = _Errors(), 0, 0
     if not part.exists():
-        return errors
+        return 0, errors
     expected = itertools.chain([rows.header[0]] * rows.is_csv, names)
     with open(part, "r+b") as file:
         for image, error, end in rows.whole_rows(file):
             if image != next(expected, None):
                 raise ValueError(
                     f"{part} was left by a run over other images: it has {image!r} as number "
-                    f"{len(errors) + 1 - rows.is_csv}. Delete it to start anew"
+                    f"{count + 1 - rows.is_csv}. Delete it to start anew"
                 )
-            errors.append(error or "")
+            if error and (count or not rows.is_csv):  # the header has the word "error" there
+                errors.add(error)
+            count += 1
             kept = end
-        if len(errors) == rows.is_csv:  # nothing but the header, which is written again
+        if count == rows.is_csv:  # nothing but the header, which is written again
             kept = 0
         file.truncate(kept)
-    return errors[rows.is_csv :]
+    return max(0, count - rows.is_csv), errors
 
 
 def _picture_names(names):

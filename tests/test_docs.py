@@ -17,6 +17,7 @@ from keras_patchpu import (
     export_command,
     inspect_images,
     predict_command,
+    shards,
     table1_command,
     thresholds,
 )
@@ -33,9 +34,10 @@ PARSERS = {
     "inspect": inspect_images._parser,
     "thresholds": thresholds._parser,
     "predict": predict_command._parser,
-    "card": card_command._parser,
-    "export": export_command._parser,
+    "merge": shards._parser,
     "demo": demo_command._parser,
+    "export": export_command._parser,
+    "card": card_command._parser,
     "table1": table1_command._parser,
 }
 

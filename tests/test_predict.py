@@ -1,10 +1,13 @@
 """Tags against plain `read_image` and `predict`, places by hand, and the command."""
 
 import csv
+import hashlib
 import io
 import json
 import os
 import pathlib
+import shutil
+import tracemalloc
 
 import keras
 import numpy as np
@@ -17,8 +20,9 @@ from keras_patchpu import PatchClassifier
 from keras_patchpu import predict_command as module
 from keras_patchpu.datasets.read_image import ImageError, read_image
 from keras_patchpu.metrics import attention_heatmap
-from keras_patchpu.predict import Tagger, peak_region
+from keras_patchpu.predict import Tagger, Tags, peak_region
 from keras_patchpu.predict_command import list_images, predict
+from keras_patchpu.shards import Shard, merge
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -444,9 +448,11 @@ def test_a_killed_run_goes_on(folder, paths, tmp_path, monkeypatch, capsys, suff
     content = part.read_bytes()
     part.write_bytes(content[: len(content) - cut] if cut is not None else content[:5])
 
-    monkeypatch.setattr(
-        Tagger, "__call__", lambda self, images: asked.extend(images) or call(self, images)
-    )
+    def recorded(self, images):
+        asked.extend(images)
+        return call(self, list(asked))
+
+    monkeypatch.setattr(Tagger, "__call__", recorded)
     assert run(folder, *paths, "--output", output, "--batch-size", 2) == 1
     assert asked == paths[{0: 5, 7: 4, 40: 4, None: 0}[cut] :]
     # The error is told, whether it was met now or before.
@@ -545,3 +551,191 @@ def test_picture_names_differ():
     assert pictures[0] == "a_b.jpg.png" and pictures[4] == "é.png.png"
     assert len({name.lower() for name in pictures}) == len(names)
     assert all(len(name.encode()) < 255 and "/" not in name for name in pictures)
+
+
+# === Shards ===
+
+PAIRS = ("--batch-size", "2")  # batches of two images
+
+
+def shards_of(folder, images, directory, suffix, of, *options):
+    """Outputs of all shards."""
+    outputs = [directory / f"{number}.{suffix}" for number in range(1, of + 1)]
+    for number, output in enumerate(outputs, start=1):
+        shard = ("--shard", f"{number}/{of}", "--output", output)
+        run(folder, *images, *PAIRS, *options, *shard)
+    return outputs
+
+
+@pytest.mark.parametrize(
+    "suffix, of, options",
+    [("csv", 1, ()), ("csv", 3, ("--boxes",)), ("jsonl", 2, ()), ("csv", 5, ("--no-scores",))],
+)
+def test_merged_shards_are_the_whole(folder, paths, tmp_path, suffix, of, options, capsys):
+    whole = tmp_path / f"whole.{suffix}"
+    assert run(folder, *paths, *PAIRS, *options, "--output", whole) == 1
+    shards = shards_of(folder, paths, tmp_path, suffix, of, *options)
+    order = np.random.default_rng(0).permutation(of)
+    merged = tmp_path / f"merged.{suffix}"
+    merge([str(merged), *(str(shards[number]) for number in order)])
+    assert merged.read_bytes() == whole.read_bytes()
+    assert f"{merged}: 7 images, 1 of them could not be read" in capsys.readouterr().out
+    # Four batches; with five shards one is empty.
+    sizes = [len(images) for images in map(images_of, shards)]
+    assert sum(sizes) == 7 and min(sizes) >= {1: 7, 3: 2, 2: 3, 5: 0}[of]
+
+
+def images_of(path):
+    lines = path.read_text().splitlines()
+    return lines[1:] if path.suffix == ".csv" else lines
+
+
+def test_fewer_images_than_shards(folder, paths, tmp_path):
+    run(folder, paths[0], "--output", tmp_path / "whole.jsonl")
+    shards = [tmp_path / f"{number}.jsonl" for number in (1, 2, 3)]
+    for number, shard in enumerate(shards, start=1):
+        assert run(folder, paths[0], "--shard", f"{number}/3", "--output", shard) == 0
+    merge([str(tmp_path / "merged.jsonl"), *map(str, shards)])
+    assert (tmp_path / "merged.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 16, 1000])
+def test_parts_are_whole_batches_and_all_of_it(count):
+    for of in range(1, 6):
+        parts = [Shard(f"{number}/{of}").part(count, 3) for number in range(1, of + 1)]
+        assert [index for part in parts for index in part] == list(range(count))
+        assert all(part.start % 3 == 0 for part in parts if part)
+        batches = [-(-len(part) // 3) for part in parts]
+        assert max(batches) - min(batches) <= 1
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "1/0", "-1/2", "a/b", "1/2/3", ""])
+def test_wrong_shards_are_refused(folder, paths, tmp_path, capsys, shard):
+    output = tmp_path / "tags.csv"
+    assert run(folder, paths[0], f"--shard={shard}", "--output", output) == 2
+    assert "Expected --shard K/N with K from 1 to N" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def three_shards(folder, tmp_path_factory):
+    """Names of images that are not there, so that no model computes anything, and their shards."""
+    directory = tmp_path_factory.mktemp("shards")
+    names = [str(directory / f"{number}.png") for number in range(6)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "list_images", lambda arguments, *_: list(arguments))
+        shards_of(folder, names, directory, "csv", 3)
+    return names, directory
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("missing", "Expected 3 shards. Missing: 2"),
+        ("doubled", "Expected each shard once. Received the same one as"),
+        ("unfinished", "2.csv is not finished: 2.csv.part is there"),
+        ("absent", "There is no"),
+        ("no description", "2.csv.shard.json, which `patchpu predict --shard` writes"),
+        ("damaged", "2.csv.shard.json is damaged"),
+        ("cut off", "2.csv was changed or cut off"),
+        ("other settings", "differ in top_k"),
+        ("other images", "differ in images"),
+        ("other model", "differ in model"),
+        ("other number", "differ in number of shards"),
+        ("other suffix", "all end with .csv, or all with .jsonl"),
+        ("output", "is there already"),
+    ],
+)
+def test_what_is_not_one_whole_set_is_not_merged(
+    folder, model, three_shards, tmp_path, capsys, change, message, monkeypatch
+):
+    names, directory = three_shards
+    monkeypatch.setattr(module, "list_images", lambda arguments, *_: list(arguments))
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    shards = [tmp_path / f"{number}.csv" for number in (1, 2, 3)]
+    output, second = tmp_path / "merged.csv", shards[1]
+    again = ("--shard", "2/3", "--output", second, "--overwrite", *PAIRS)
+    if change == "missing":
+        del shards[1]
+    elif change == "doubled":
+        shards.append(shards[1])
+    elif change == "unfinished":
+        second.rename(tmp_path / "2.csv.part")
+    elif change == "absent":
+        second.unlink()
+    elif change == "no description":
+        (tmp_path / "2.csv.shard.json").unlink()
+    elif change == "damaged":
+        (tmp_path / "2.csv.shard.json").write_text('{"shard": "2"}')
+    elif change == "cut off":
+        second.write_bytes(second.read_bytes()[:-1])
+    elif change == "other settings":
+        run(folder, *names, *again, "--top-k", 1)
+    elif change == "other images":
+        run(folder, *names[::-1], *again)
+    elif change == "other model":
+        set_on(model, thresholds=[0.5] * 3).save(tmp_path / "other.keras")
+        run(tmp_path / "other.keras", *names, *again)
+    elif change == "other number":
+        run(folder, *names, "--shard", "2/4", "--output", second, "--overwrite", *PAIRS)
+    elif change == "other suffix":
+        output = tmp_path / "merged.jsonl"
+    elif change == "output":
+        output.write_text("mine")
+    before = output.read_text() if output.exists() else None
+    with pytest.raises(SystemExit) as exited:
+        merge([str(output), *map(str, shards)])
+    assert exited.value.code == 2
+    assert message in capsys.readouterr().err
+    assert (output.read_text() if output.exists() else None) == before
+    assert not list(tmp_path.glob(".tmp*"))
+
+
+def test_a_killed_shard_goes_on_as_itself_only(folder, paths, tmp_path, monkeypatch, capsys):
+    whole, output = tmp_path / "whole.csv", tmp_path / "tags.csv"
+    shard = ("--shard", "2/2", *PAIRS)
+    run(folder, *paths, *shard, "--output", whole)
+    call = Tagger.__call__
+
+    def killed_after_one(self, images):
+        yield next(call(self, images))
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tagger, "__call__", killed_after_one)
+        with pytest.raises(Killed):
+            run(folder, *paths, *shard, "--output", output)
+    assert run(folder, *paths, "--shard", "1/2", *PAIRS, "--output", output) == 2
+    assert "other settings (shard)" in capsys.readouterr().err
+    assert run(folder, *paths, *shard, "--output", output) == 1  # the broken one is in it
+    assert output.read_bytes() == whole.read_bytes()
+    described = [path.with_name(path.name + ".shard.json").read_text() for path in (whole, output)]
+    assert described[0] == described[1]
+
+
+def test_memory_does_not_grow_with_the_images(folder, tmp_path, monkeypatch):
+    """But for the list of names: also where most cannot be read, and after a kill."""
+
+    def peak(count):
+        names = [f"{number}.png" for number in range(count)]
+        monkeypatch.setattr(module, "list_images", lambda *_: names)
+        monkeypatch.setattr(
+            Tagger, "__call__", lambda self, images: (Tags(name, error="gone") for name in images)
+        )
+        output = tmp_path / f"{count}.csv"
+        tracemalloc.start()
+        run(folder, "photos", "--output", output)
+        (tmp_path / f"{count}.csv.part").write_bytes(output.read_bytes())
+        output.unlink()
+        settings = {"model": hashlib.sha256((folder / "last.keras").read_bytes()).hexdigest()}
+        settings |= {"top_k": None, "boxes": False, "scores": True, "overlays": None}
+        settings |= {"max_pixels": None}
+        (tmp_path / f"{count}.csv.part.json").write_text(json.dumps(settings))
+        run(folder, "photos", "--output", output)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(100)  # what is imported on the way
+    # 16 bytes an image would be two pointers.
+    assert peak(20_000) - peak(2_000) < 16 * 18_000

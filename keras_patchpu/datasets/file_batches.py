@@ -72,6 +72,7 @@ class FileBatches(keras.utils.PyDataset):
         self.targets = targets
         self.max_pixels = max_pixels
         self.threads = workers or os.cpu_count() or 1
+        self.share = np.asarray  # all: see `distribution.Shares`
         self._pool = None
         self._under_way: dict[int, list] = {}
         needed = len(files) * self.size[0] * self.size[1] * 3
@@ -95,10 +96,11 @@ class FileBatches(keras.utils.PyDataset):
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="read_image")
         for ahead in range(index, min(index + _AHEAD + 1, len(self))):
             if ahead not in self._under_way:
-                reading = [self._pool.submit(self._read, image) for image in self._chosen(ahead)]
+                reading = self.share(self.numbers(ahead))
+                reading = [self._pool.submit(self._read, image) for image in reading]
                 self._under_way[ahead] = reading
         images = np.stack([image.result() for image in self._under_way.pop(index)])
-        chosen = self._chosen(index)
+        chosen = self.share(self.numbers(index))
         crops = crops_of(chosen, self.seed, self.epoch) if self.augment else None
         return images, with_targets(self.labels, chosen, crops, self.targets)
 
@@ -116,7 +118,8 @@ class FileBatches(keras.utils.PyDataset):
             )
             yield slice(part.start, part.stop), batches
 
-    def _chosen(self, index):
+    def numbers(self, index):
+        """Numbers of the images of a batch."""
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 
     def _read(self, image):

@@ -60,6 +60,7 @@ class ImageBatches(keras.utils.PyDataset):
         self.epoch = epoch
         self.augment = augment
         self.targets = targets
+        self.share = np.asarray  # all: see `distribution.Shares`
         self._shuffle()
 
     def _shuffle(self):
@@ -69,8 +70,12 @@ class ImageBatches(keras.utils.PyDataset):
     def __len__(self):
         return math.ceil(len(self.images) / self.batch_size)
 
+    def numbers(self, index):
+        """Numbers of the images of a batch."""
+        return self._order[index * self.batch_size : (index + 1) * self.batch_size]
+
     def __getitem__(self, index):
-        chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
+        chosen = self.share(self.numbers(index))
         images, crops = self.images[chosen], None
         if self.augment:
             crops = crops_of(chosen, self.seed, self.epoch, flip=False)

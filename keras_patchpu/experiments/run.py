@@ -6,7 +6,7 @@ import os
 
 import keras
 
-from keras_patchpu import losses
+from keras_patchpu import distribution, losses
 from keras_patchpu.datasets import PredictionAverages, PseudoLabels
 from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.report import write_report
@@ -35,13 +35,15 @@ def prepare(config):
         ValueError: Something about the settings, the data or the folder does not fit. Nothing
             was written then.
     """
-    folder = RunFolder(config.output)
+    folder = RunFolder(config.output, writes=distribution.rank() == 0)
     folder.check(config)
+    _check_distributed(config)
     if config.deterministic:
         make_deterministic()
     # Made from the settings, so that a wrong one is reported before anything is written.
-    make_loss(config, expected_positives=1.0, num_images=1, num_labels=10)
-    make_model(config, num_labels=10)
+    with distribution.alone():
+        make_loss(config, expected_positives=1.0, num_images=1, num_labels=10)
+        make_model(config, num_labels=10)
     if config.tensorboard:
         check_tensorboard()
     data = load_data(config)
@@ -83,7 +85,7 @@ def run(config, folder, data, verbose="auto", stopping=(), callbacks=()):
             and ends training with them twice. Defaults to `()`.
 
     Returns:
-        The report as a dict, see `write_report`.
+        The report as a dict, see `write_report`; `None` in a process that does not write.
 
     Raises:
         FloatingPointError: The loss or a weight is not finite; says where, and what is kept.
@@ -102,12 +104,10 @@ def _run(config, folder, data, verbose, stopping, further):
 
     # What goes on: the last whole checkpoint, and what it says it has done.
     progress = Progress()
+    if config.resume:
+        distribution.copy_from_first(folder / "last.keras")
     if config.resume and (folder / "last.keras").exists():
-        kind = {"patch": PatchClassifier, "resnet": ResNetClassifier}[config.model]
-        model = load_classifier(folder / "last.keras", True, validation.label_names, kind)
-        model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
-        if config.model == "patch":
-            model.patch_embedder.rematerialize = config.rematerialize
+        model = _load_model(config, folder, validation.label_names)
         iterations = 0
         if model.compiled:
             iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
@@ -142,13 +142,14 @@ def _run(config, folder, data, verbose, stopping, further):
 
     def fit(epochs_done, epochs, steps_done=0):
         batches = data.training_batches(config, epochs_done, _targets(model.loss, memory))
+        batches = distribution.Shares(batches) if distribution.num_devices() else batches
         model.fit(
             RestOfEpoch(batches, steps_done) if steps_done else batches,
             initial_epoch=epochs_done,
             epochs=epochs,
             shuffle=False,
             callbacks=[callback for callback in callbacks if callback is not None],
-            verbose=verbose,
+            verbose=verbose if folder.writes else 0,
         )
 
     epochs_done = progress.epochs
@@ -157,7 +158,32 @@ def _run(config, folder, data, verbose, stopping, further):
         epochs_done += 1
     if epochs_done < config.epochs:
         fit(epochs_done, config.epochs)
+    if distribution.num_devices():
+        distribution.leave()
+        if not folder.writes:
+            return None
+        model = _load_model(config, folder, validation.label_names)
     return write_report(folder, config, model, data, save_progress.rows)
+
+
+def _load_model(config, folder, label_names):
+    """The model of the last checkpoint."""
+    kind = {"patch": PatchClassifier, "resnet": ResNetClassifier}[config.model]
+    model = load_classifier(folder / "last.keras", True, label_names, kind)
+    model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
+    if config.model == "patch":
+        model.patch_embedder.rematerialize = config.rematerialize
+    return model
+
+
+def _check_distributed(config):
+    """Raises a ValueError for losses that keep what they remember of images in one folder."""
+    if distribution.num_processes() > 1 and config.loss in ("en", "en_cl", "en_scl", "em_apl"):
+        raise ValueError(
+            f"--loss {config.loss} remembers its predictions in files, which several processes "
+            "do not share. Expected --distribute in one process, over its devices. Received: "
+            f"{distribution.num_processes()} processes"
+        )
 
 
 def make_deterministic():

@@ -7,11 +7,13 @@ import pathlib
 import platform
 import subprocess
 import sys
+import tempfile
 import zipfile
 from importlib import metadata
 
 import keras
 
+from keras_patchpu import distribution
 from keras_patchpu.experiments.config import read_settings
 from keras_patchpu.experiments.ledger import differences
 from keras_patchpu.experiments.lock import lock_folder
@@ -27,9 +29,18 @@ class RunFolder:
     `metrics.csv` (one line an epoch), `last.keras` and `best.keras` after each epoch, with
     loss `wn` also `negatives.csv`; `report.md`, `report.json` and pictures at the end. Each
     file is written whole, see `whole_file`.
+
+    Args:
+        path: Path of the folder.
+        writes: Whether this process writes; of several that train together one does. The others
+            get a folder of their own, which goes with this object. Defaults to `True`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, writes=True):
+        self.writes = writes
+        if not writes:
+            self._own = tempfile.TemporaryDirectory()
+            path = self._own.name
         self.path = pathlib.Path(path)
         self._lock = None
 
@@ -38,6 +49,8 @@ class RunFolder:
 
     def start(self, config):
         """Makes the folder of a new run, or opens that of a run to go on with, and holds it."""
+        if not self.writes:
+            return
         self.check(config)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._locked()
@@ -68,6 +81,8 @@ class RunFolder:
             ValueError: The folder holds a run and `resume` is off; or there is none to
                 go on with, or it had other settings; or another run is writing into it.
         """
+        if not self.writes:
+            return
         if self._lock is None and (self / ".lock").exists():
             self._locked().close()
         saved = self.saved_settings()
@@ -99,7 +114,10 @@ class RunFolder:
 
     def save_model(self, model, name, comment=b""):
         """Saves a model; the comment goes into the same file."""
-        save_whole(self / name, model, comment)
+        if not self.writes:
+            return
+        with distribution.alone():
+            save_whole(self / name, model, comment)
 
     def save_picture(self, figure, name):
         with whole_file(self / name) as temporary:
@@ -122,6 +140,8 @@ class RunFolder:
             ) from error
 
     def write_metrics(self, rows):
+        if not self.writes:
+            return
         with whole_file(self / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
             # A run that goes on may know more of its later epochs than of the first.
             names = dict.fromkeys(name for row in rows for name in row)
@@ -145,6 +165,8 @@ def _environment():
         # Of the package: a ledger that is being written is no change.
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", ".")),
         "backend": keras.backend.backend(),
+        "devices": distribution.num_devices() or None,  # over which the run is distributed
+        "processes": distribution.num_processes(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": versions,

@@ -8,6 +8,7 @@ import time
 import keras
 import numpy as np
 
+from keras_patchpu import distribution
 from keras_patchpu.experiments.metrics_file import read_metrics, score_of
 from keras_patchpu.validation import check_positive_integer
 
@@ -104,10 +105,11 @@ class SaveProgress(keras.callbacks.Callback):
         if step == self.steps_per_epoch:
             self._check_weights(step)  # before they are evaluated; the end of the epoch saves
             return
-        if self.stopping or time.monotonic() - self._saved >= self.minutes * _SECONDS:
+        stopping = self._agreed_signal()
+        if stopping or time.monotonic() - self._saved >= self.minutes * _SECONDS:
             seconds = self._seconds()
             loss = tuple(float(variable) for variable in self._loss_variables())
-            self._save(Progress(self.epoch, step, seconds, loss), step)
+            self._save(Progress(self.epoch, step, seconds, loss), step, stopping)
 
     def on_epoch_end(self, epoch, logs=None):
         row = {
@@ -122,20 +124,25 @@ class SaveProgress(keras.callbacks.Callback):
         if row[self.monitor] > best_before:
             self.folder.save_model(self.model, "best.keras")
         self._begun = Progress(epoch + 1)
-        self._save(self._begun, self.steps_per_epoch)
+        self._save(self._begun, self.steps_per_epoch, self._agreed_signal())
 
-    def _save(self, progress, step):
+    def _agreed_signal(self):
+        """The signal to end that came first, to any of the processes that train together, or 0."""
+        return max(distribution.gathered(self.stopping[0] if self.stopping else 0))
+
+    def _save(self, progress, step, stopping):
         self._check_weights(step)
         self.folder.save_model(self.model, "last.keras", progress.to_bytes())
         self._saved = time.monotonic()
-        if self.stopping:
-            name = signal.Signals(self.stopping[0]).name
-            print(
-                f"\nstopped by {name} {progress}, all of it saved; go on with --resume "
-                f"--output {self.folder.path}",
-                flush=True,
-            )
-            raise SystemExit(128 + self.stopping[0])
+        if stopping:
+            name = signal.Signals(stopping).name
+            if self.folder.writes:
+                print(
+                    f"\nstopped by {name} {progress}, all of it saved; go on with --resume "
+                    f"--output {self.folder.path}",
+                    flush=True,
+                )
+            raise SystemExit(128 + stopping)
 
     def _seconds(self):
         return self._begun.seconds + time.monotonic() - self._started

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_patchpu import distribution
 from keras_patchpu.array_checks import check_images, check_labels, known_shape
 from keras_patchpu.validation import check_numbers
 
@@ -205,9 +206,16 @@ class LabelClassifier(keras.Model):
             self._check_arrays(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> np.ndarray:
         self._check_arrays(x)
-        return super().predict(x, *args, **kwargs)
+        if distribution.num_devices() and isinstance(x, np.ndarray):
+            x, batch_size = distribution.ArrayBatches(x, batch_size or 32), None
+        if not (distribution.num_devices() and hasattr(x, "share")):
+            return super().predict(x, batch_size=batch_size, **kwargs)
+        # Keras's own refuses batches that do not divide over the devices.
+        shares = distribution.Shares(x)
+        outputs = super().predict(shares, **kwargs)
+        return keras.tree.map_structure(lambda values: values[shares.is_image()], outputs)
 
     # === Training: Keras's own steps, with what the loss needs as `y_pred` ===
 
@@ -269,9 +277,17 @@ class LabelClassifier(keras.Model):
             x, y, *args, callbacks=callbacks, validation_data=validation_data, **kwargs
         )
 
-    def train_step(self, *args, **kwargs):
+    def train_step(self, *state_and_data):
+        *state, data = state_and_data  # the state on JAX only
         with self._outputs_for_loss():
-            return super().train_step(*args, **kwargs)
+            return super().train_step(*state, distribution.without_filling(data))
+
+    def predict_step(self, *state_and_data):
+        result = super().predict_step(*state_and_data)
+        if not distribution.num_devices():
+            return result
+        outputs, state = result
+        return distribution.on_all_devices(outputs), state
 
     def test_step(self, *args, **kwargs):
         with self._outputs_for_loss():
