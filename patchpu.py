@@ -22,6 +22,12 @@ COMMANDS = {
     ),
     "predict": ("keras_patchpu.predict_command:predict", "tag images, and show where the tags are"),
     "merge": ("keras_patchpu.shards:merge", "put together what `predict --shard` wrote"),
+    "demo": ("keras_patchpu.demo_command:demo", "open a page in the browser to try a model on"),
+    "export": (
+        "keras_patchpu.export_command:export",
+        "write a model as ONNX, LiteRT, SavedModel",
+    ),
+    "card": ("keras_patchpu.card_command:card", "write a model card to share a model with"),
     "table1": ("keras_patchpu.table1_command:table1", "run the paper's Table 1, or another grid"),
 }
 # Commands that never import Keras themselves.

@@ -6,9 +6,9 @@
 Each round in one process: a run of `patchpu train` on the digits (losses and networks in turn,
 every tenth compiled by XLA) whose folder is then deleted; `patchpu predict` over a folder of 50
 JPEG files, every second time with overlays; and one model that lives throughout trains an epoch,
-predicts, and tags the folder. Between rounds `keras.backend.clear_session()`, as Keras asks of
-whoever makes many models in one process, and TensorFlow's registry of gradients is emptied, which
-keeps the graph of every model that was trained (`--keep-graphs` leaves it full, and memory grows).
+predicts, and tags the folder. Between rounds `keras_patchpu.models.forget_models()`; with
+`--keep-graphs` only `keras.backend.clear_session()`, as Keras asks of whoever makes many models in
+one process: then TensorFlow keeps the graph of every model that was trained, and memory grows.
 After each round a line of CSV. Ends with code 1 if memory, files or threads grew in the second
 half, apart from what TensorFlow keeps of programs compiled by XLA; the plot is the .png beside
 the CSV.
@@ -126,26 +126,6 @@ class Soak:
         self.tag(overlays)
         self.use_model()
         return {"loss": loss, "network": network, "xla": xla, "overlays": int(overlays)}
-
-
-def forget_gradients(keep):
-    """Empties TensorFlow's registry of gradients; returns how many of models it held.
-
-    For each use of a function with a gradient of its own, such as swish or the sum over replicas
-    in the train step of any Keras model, TensorFlow 2.21 registers a gradient under a new name. It
-    holds the graph of the whole step, and nothing public takes it out again.
-    """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        return 0
-    from tensorflow.python.framework import ops
-
-    registry = ops.gradient_registry._registry
-    names = [name for name in registry if name.startswith("CustomGradient-")]
-    for name in names if not keep else ():
-        del registry[name]
-    return len(names)
 
 
 # === Measuring ===
@@ -270,6 +250,8 @@ def soak(minutes, output, keep_graphs):
     """Works for the minutes, writes the CSV, and returns its rows."""
     import keras
 
+    from keras_patchpu.models import forget_models
+
     rows = []
     with tempfile.TemporaryDirectory(prefix="soak") as name, open(output, "w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
@@ -279,8 +261,7 @@ def soak(minutes, output, keep_graphs):
         start = time.perf_counter()
         while time.perf_counter() - start < 60 * minutes:
             chosen = work.round(len(rows))
-            keras.backend.clear_session()
-            gradients = forget_gradients(keep_graphs)
+            gradients = keras.backend.clear_session() if keep_graphs else forget_models()
             gc.collect()  # models and figures refer to themselves
             row = {
                 **{"seconds": round(time.perf_counter() - start, 1), "round": len(rows), **chosen},

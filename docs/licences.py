@@ -5,7 +5,7 @@
     pip install --dry-run --ignore-installed --report torch.json torch
     PYTHON docs/licences.py licences.json jax.json torch.json > docs/licences.md
 
-PYTHON is one whose environment has this package with the extras `coco` and `parquet`.
+PYTHON is one whose environment has this package with the extras of `EXTRAS`.
 """
 
 import json
@@ -16,7 +16,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("coco", "parquet")
+EXTRAS = ("coco", "parquet", "demo", "export", "hub", "tensorboard")
 # Where the metadata say nothing, from the licence file in the package.
 BY_HAND = {"namex": "Apache-2.0 (its licence file)"}
 UNKNOWN = "UNKNOWN"
@@ -28,7 +28,8 @@ Made by `docs/licences.py` from the metadata of the packages installed for Pytho
 [pip-licenses](https://pypi.org/project/pip-licenses/). Other versions and systems may need other
 packages. `keras_patchpu` itself is under Apache-2.0 and contains no code of these packages.
 
-**Copyleft**: certifi (MPL-2.0) and tqdm (MPL-2.0 and MIT), which bind those who change their files.
+**Copyleft**: certifi (MPL-2.0), tqdm (MPL-2.0 and MIT) and, with the extra `demo`, orjson (MPL-2.0
+and Apache-2.0 or MIT), which bind those who change their files.
 The wheels of NumPy and SciPy for Linux contain GCC's libgfortran, GPL-3.0 with the GCC Runtime
 Library Exception. **Not open source**: the NVIDIA libraries that `torch` needs on Linux.
 

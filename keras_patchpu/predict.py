@@ -4,10 +4,15 @@ import collections
 import dataclasses
 import itertools
 import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_patchpu.validation import check_positive_integer
+
+if TYPE_CHECKING:
+    from keras_patchpu.models import PatchClassifier
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -33,12 +38,12 @@ class Tags:
     """
 
     name: str
-    tags: tuple = ()
+    tags: tuple[str, ...] = ()
     scores: np.ndarray | None = None
     error: str | None = None
-    size: tuple | None = None
-    regions: dict | None = None
-    heatmaps: dict | None = None
+    size: tuple[int, int] | None = None
+    regions: dict[str, tuple[int, int, int, int]] | None = None
+    heatmaps: dict[str, np.ndarray] | None = None
 
 
 class Tagger:
@@ -51,7 +56,8 @@ class Tagger:
     The last batch is filled up, so that the model is compiled once.
 
     Args:
-        model: `PatchClassifier`, or path of a .keras file or of a run folder (its last.keras).
+        model: `PatchClassifier`, or path of a .keras file or of a run folder (its last.keras), or
+            `"hf://user/name"`, see `load_classifier`.
         top_k: Labels an image, at most. Defaults to `None`: 3 without thresholds, no limit
             with them.
         batch_size: Images predicted at once. Defaults to `16`.
@@ -78,8 +84,14 @@ class Tagger:
     """
 
     def __init__(
-        self, model, top_k=None, batch_size=16, max_pixels=None, attention=False, workers=None
-    ):
+        self,
+        model: "PatchClassifier | str | os.PathLike",
+        top_k: int | None = None,
+        batch_size: int = 16,
+        max_pixels: int | None = None,
+        attention: bool = False,
+        workers: int | None = None,
+    ) -> None:
         from keras_patchpu.datasets.read_image import MAX_PIXELS
         from keras_patchpu.models import PatchClassifier, load_classifier
 
@@ -111,12 +123,12 @@ class Tagger:
         if attention:
             self._model = _with_attention(self._model)
 
-    def __call__(self, images):
+    def __call__(self, images: Iterable[str | os.PathLike | bytes | np.ndarray]) -> Iterator[Tags]:
         from concurrent.futures import ThreadPoolExecutor
 
         tasks = enumerate(images)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="read_image")
-        reading = collections.deque()
+        reading: collections.deque = collections.deque()
 
         def read_ahead():
             for task in itertools.islice(tasks, 2 * self.batch_size - len(reading)):
@@ -210,7 +222,7 @@ class Tagger:
         return {"regions": regions, "heatmaps": heatmaps}
 
 
-def peak_region(heat):
+def peak_region(heat: np.ndarray) -> tuple[slice, slice] | None:
     """Bounding box of the area around the peak of a heat map.
 
     The area is what is connected to the (first) peak, by edges, through values of at least

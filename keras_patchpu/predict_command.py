@@ -4,7 +4,6 @@ import collections
 import csv
 import gc
 import glob
-import hashlib
 import io
 import itertools
 import json
@@ -61,7 +60,9 @@ def _parser():
         "stopped when the same command is given again.",
         formatter_class=DefaultHelpFormatter,
     )
-    parser.add_argument("model", type=str, help="A .keras file, or a run folder (last.keras).")
+    parser.add_argument(
+        "model", type=str, help="A .keras file, a run folder (last.keras), or hf://user/name."
+    )
     parser.add_argument(
         "images",
         type=str,
@@ -128,7 +129,7 @@ def _parser():
 
 def _predict(options):
     """Writes the output and returns the `_Errors` of images."""
-    from keras_patchpu.models.load_classifier import model_file
+    from keras_patchpu.models.load_classifier import model_digest, model_file
 
     output = pathlib.Path(options.output)
     part = output.with_name(output.name + ".part")
@@ -137,16 +138,17 @@ def _predict(options):
     if options.overlays:
         os.makedirs(options.overlays, exist_ok=True)
     names = list_images(options.images, options.overlays, options.allow_outside)
+    model = model_file(options.model)  # of the Hub downloaded once
     tagger = Tagger(
-        options.model,
+        model,
         options.top_k,
         options.batch_size,
         options.max_pixels,
         attention=options.boxes or bool(options.overlays),
     )
-    rows = _Rows(output.suffix, tagger.label_names, options.boxes, options.scores)
+    rows = Rows(output.suffix, tagger.label_names, options.boxes, options.scores)
     settings = {
-        "model": hashlib.sha256(model_file(options.model).read_bytes()).hexdigest(),
+        "model": model_digest(model),
         **{name: options[name] for name in ("top_k", "boxes", "scores", "overlays", "max_pixels")},
     }
     pictures = _picture_names(names) if options.overlays else ()
@@ -285,7 +287,7 @@ def _without(folder, paths):
     return [path for path in paths if not os.path.abspath(path).startswith(inside)]
 
 
-class _Rows:
+class Rows:
     """Rows of the output, as .csv or .jsonl."""
 
     def __init__(self, suffix, label_names, boxes, scores):

@@ -1,11 +1,13 @@
 """From which probability each label is predicted, and the command `patchpu thresholds`."""
 
 import sys
+import zipfile
+from typing import Any
 
 import numpy as np
 
 from keras_patchpu.validation import check_number, check_one_of
-from keras_patchpu.whole_files import whole_file
+from keras_patchpu.whole_files import save_whole
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -13,7 +15,9 @@ CHOICES = ("f1", "precision", "recall")
 _ERRORS_SHOWN = 5
 
 
-def choose_thresholds(labels, scores, choose="f1", at_least=None):
+def choose_thresholds(
+    labels: np.ndarray, scores: np.ndarray, choose: str = "f1", at_least: float | None = None
+) -> dict[str, Any]:
     """Chooses the score from which each label is predicted.
 
     A threshold lies midway between the score chosen and the next lower one (or 0), so that
@@ -141,8 +145,8 @@ def thresholds(arguments):
         raise SystemExit(2) from error
     if errors:
         print(f"{len(errors)} images could not be read and were left out:", file=sys.stderr)
-        for error in errors[:_ERRORS_SHOWN]:
-            print(f"  {error}", file=sys.stderr)
+        for unread in errors[:_ERRORS_SHOWN]:
+            print(f"  {unread}", file=sys.stderr)
         raise SystemExit(1)
 
 
@@ -198,6 +202,12 @@ def _thresholds(options):
     # With dummies, so that a wrong option is told before all images are read.
     choose_thresholds([[1], [-1]], [[1.0], [0.0]], options.choose, options.at_least)
     path = model_file(options.model)
+    if path.is_dir():
+        raise ValueError(
+            "Expected a .keras file or a run folder, into which the thresholds can be written. "
+            f"Received: {options.model}. Save its model in a file of your own: "
+            f'load_classifier("{options.model}").save("model.keras")'
+        )
     model = load_classifier(path, kinds=PatchClassifier)
     table = load_table(
         options.table,
@@ -225,8 +235,9 @@ def _thresholds(options):
         files.labels[readable], np.stack(scores), options.choose, options.at_least
     )
     model.thresholds = result["thresholds"].tolist()
-    with whole_file(path) as temporary:
-        model.save(temporary)
+    with zipfile.ZipFile(path) as archive:
+        comment = archive.comment  # the progress of the run, without which it goes on wrongly
+    save_whole(path, model, comment)
     print(_table(tagger.label_names, result))
     which = "the images of this table" if table.validation is None else "its validation images"
     print(

@@ -5,7 +5,13 @@ write it with `figure.savefig(path)`. No window is opened and `pyplot` is not us
 nothing has to be closed. matplotlib is imported on the first call.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _RED = (1.0, 0.05, 0.05)
 # At the largest attention the image still shines through.
@@ -19,7 +25,13 @@ _BAND = {"facecolor": "#d9e9f3", "edgecolor": _BLUE, "hatch": "////", "linewidth
 _BOX_COLOUR = "#00e5ff"
 
 
-def attention_overlay(image, heatmap, highest=None, lowest=0.0, opacity=_OPACITY):
+def attention_overlay(
+    image: np.ndarray,
+    heatmap: np.ndarray,
+    highest: float | None = None,
+    lowest: float = 0.0,
+    opacity: float = _OPACITY,
+) -> np.ndarray:
     """Lays a heat map over an image, from transparent to red as in the paper's Fig. 3.
 
     A mixture of image and red: on a white image red shows as the loss of green and blue,
@@ -55,8 +67,14 @@ def attention_overlay(image, heatmap, highest=None, lowest=0.0, opacity=_OPACITY
 
 
 def draw_attention(
-    images, heatmaps, titles, boxes=None, columns=4, lowest=0.0, heat_name="attention"
-):
+    images: np.ndarray | Sequence[np.ndarray],
+    heatmaps: np.ndarray | Sequence[np.ndarray],
+    titles: Sequence[str],
+    boxes: np.ndarray | Sequence[np.ndarray | None] | None = None,
+    columns: int = 4,
+    lowest: float = 0.0,
+    heat_name: str = "attention",
+) -> "Figure":
     """Draws where labels look: a grid of images, each under the attention of one label.
 
     Each panel has its own scale, so that the strongest attention of each is red; below
@@ -131,7 +149,14 @@ def draw_attention(
     return figure
 
 
-def draw_tags(image, heatmaps, titles, regions=None, title="", columns=4):
+def draw_tags(
+    image: np.ndarray,
+    heatmaps: np.ndarray | Sequence[np.ndarray],
+    titles: Sequence[str],
+    regions: np.ndarray | Sequence[np.ndarray | None] | None = None,
+    title: str = "",
+    columns: int = 4,
+) -> "Figure":
     """Draws one image, and beside it once for each tag, under the attention of the tag.
 
     The red of a panel is as of `draw_attention` with `lowest=1.0`: attention above the mean.
@@ -198,7 +223,9 @@ def draw_tags(image, heatmaps, titles, regions=None, title="", columns=4):
     return figure
 
 
-def draw_patches(image, patches, level_grids):
+def draw_patches(
+    image: np.ndarray, patches: np.ndarray, level_grids: Sequence[tuple[int, int]]
+) -> "Figure":
     """Draws the patches of one image level by level, fine to coarse, beside the image.
 
     Every patch is drawn at the same size: a level further shows more of the image in one
@@ -259,7 +286,13 @@ def draw_patches(image, patches, level_grids):
     return figure
 
 
-def draw_weak_negatives(labels_observed, labels_true, weights, probabilities, label_names):
+def draw_weak_negatives(
+    labels_observed: np.ndarray,
+    labels_true: np.ndarray,
+    weights: np.ndarray,
+    probabilities: np.ndarray,
+    label_names: Sequence[str],
+) -> "Figure":
     """Draws what eq. (7)-(8) makes of the unobserved labels of one image or a few.
 
     A bar for each label is its weak-negative weight, coloured by what is known and what
@@ -356,7 +389,11 @@ def draw_weak_negatives(labels_observed, labels_true, weights, probabilities, la
     return figure
 
 
-def draw_curves(history, loss_columns=("loss", "val_loss"), score_columns=("val_mAP",)):
+def draw_curves(
+    history: Mapping[str, Sequence[float | None]],
+    loss_columns: Sequence[str] = ("loss", "val_loss"),
+    score_columns: Sequence[str] = ("val_mAP",),
+) -> "Figure":
     """Draws training curves: losses in one panel, scores from 0 to 1 in another.
 
     Args:

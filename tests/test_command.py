@@ -48,7 +48,8 @@ def test_help(option):
     assert output.startswith("usage: patchpu COMMAND [options]\n")
     assert "\n  train       train on images of which one label each is known\n" in output
     commands = re.findall(r"^  (\w+) ", output, flags=re.MULTILINE)
-    assert commands == ["train", "inspect", "thresholds", "predict", "table1"]
+    wanted = ["train", "inspect", "thresholds", "predict", "demo", "export", "card", "table1"]
+    assert commands == wanted
 
 
 def test_version():

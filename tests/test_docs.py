@@ -8,8 +8,19 @@ import shlex
 import pytest
 import yaml
 from code_blocks import blocks, run_python
+from hub import Hub
 
-from keras_patchpu import cli, inspect_images, predict_command, table1_command, thresholds
+from keras_patchpu import (
+    card_command,
+    cli,
+    demo_command,
+    export_command,
+    inspect_images,
+    predict_command,
+    shards,
+    table1_command,
+    thresholds,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -23,6 +34,10 @@ PARSERS = {
     "inspect": inspect_images._parser,
     "thresholds": thresholds._parser,
     "predict": predict_command._parser,
+    "card": card_command._parser,
+    "export": export_command._parser,
+    "demo": demo_command._parser,
+    "merge": shards._parser,
     "table1": table1_command._parser,
 }
 
@@ -30,7 +45,17 @@ PARSERS = {
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if page == "howto/sharing.md":
+        Hub(tmp_path / "hub", monkeypatch)
     run_python((DOCS / page).read_text(), page)
+
+
+def test_code_with_mlflow_runs(tmp_path, monkeypatch):
+    """The block of its page that is marked `py`: MLflow is no dependency."""
+    pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "howto" / "experiment_logs.md").read_text()
+    run_python(text.replace("```py\n", "```python\n"), "experiment_logs.md")
 
 
 def test_a_comment_that_does_not_hold_what_is_printed_is_seen():

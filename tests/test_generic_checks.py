@@ -19,8 +19,8 @@ WITHOUT_CONFIG = {
     "WeakNegativeQuality",
 }
 
-# What subclasses share; cannot be used by itself.
-ABSTRACT = {"LabelClassifier"}
+# Made of tensors of a functional model: see models/test_label_classifier.py.
+OF_TENSORS = {"LabelClassifier"}
 
 NAN = float("nan")
 NOT_POSITIVE_INTEGERS = [0, -1, 1.5, "2", True]
@@ -413,7 +413,7 @@ def exported_classes():
     for name in ("layers", "losses", "models", "optimizers", "metrics"):
         module = importlib.import_module(f"keras_patchpu.{name}")
         for public in getattr(module, "__all__", ()):
-            if inspect.isclass(getattr(module, public)) and public not in ABSTRACT:
+            if inspect.isclass(getattr(module, public)) and public not in OF_TENSORS:
                 found[public] = getattr(module, public)
     return found
 

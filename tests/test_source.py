@@ -11,10 +11,14 @@ PACKAGE = pathlib.Path(keras_patchpu.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BACKENDS = {"tensorflow", "jax", "torch"}
 MAY_PRINT = (
+    "card_command.py",
     "cli.py",
+    "demo_command.py",
     "experiments/",
+    "export_command.py",
     "inspect_images.py",
     "predict_command.py",
+    "shards.py",
     "table1_command.py",
     "thresholds.py",
 )

@@ -1,6 +1,7 @@
 """Thresholds worked out by hand, and the command that stores them."""
 
 import types
+import zipfile
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ from small import calibrated_classifier, small_images
 from keras_patchpu import PatchClassifier
 from keras_patchpu.datasets import table
 from keras_patchpu.datasets.image_files import ImageFiles
+from keras_patchpu.experiments.run_folder import RunFolder
+from keras_patchpu.experiments.save_progress import Progress
 from keras_patchpu.optimizers import Lamb
 from keras_patchpu.thresholds import choose_thresholds, thresholds
 
@@ -180,6 +183,16 @@ def test_command_stores_thresholds(data, capsys):
     np.testing.assert_allclose(model.thresholds, expected, atol=1e-4)
     assert isinstance(model.optimizer, Lamb)  # training can still go on
     assert sorted(path.name for path in data.path.parent.glob("*keras*")) == ["last.keras"]
+
+
+def test_command_keeps_what_the_file_tells_of_its_run(data):
+    progress = Progress(3, 5, 1.5, (2.0, 8.0))
+    with zipfile.ZipFile(data.path, "a") as archive:
+        archive.comment = progress.to_bytes()
+    thresholds([str(data.path), "labels.csv"])
+    found = RunFolder(data.path.parent).progress()
+    assert (found.epochs, found.steps, found.seconds, found.loss) == (3, 5, 1.5, [2.0, 8.0])
+    assert keras.saving.load_model(data.path).thresholds is not None
 
 
 def test_command_takes_validation_images_and_leaves_broken_ones_out(data, capsys):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ Two ways to get the data by hand:
    and start the same command again: TensorFlow Datasets takes them from there."""
 
 
-def load_coco(split, data_dir=None, check_counts=True):
+def load_coco(
+    split: str, data_dir: str | os.PathLike | None = None, check_counts: bool = True
+) -> ImageFiles:
     """COCO 2014 with its true annotation.
 
     A label is present if an object of it is annotated, crowds included. Images without any

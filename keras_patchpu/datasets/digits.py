@@ -28,12 +28,17 @@ class Digits:
     images: np.ndarray
     labels: np.ndarray
     boxes: np.ndarray
-    label_names: tuple = tuple(str(digit) for digit in range(NUM_DIGITS))
+    label_names: tuple[str, ...] = tuple(str(digit) for digit in range(NUM_DIGITS))
 
 
 def load_digit_scenes(
-    num_scenes, split="train", image_size=64, max_digits=3, difficulty=0.25, seed=0
-):
+    num_scenes: int,
+    split: str = "train",
+    image_size: int = 64,
+    max_digits: int = 3,
+    difficulty: float = 0.25,
+    seed: int = 0,
+) -> Digits:
     """Makes scenes of 1 to `max_digits` different handwritten digits.
 
     The digits are scikit-learn's `load_digits` (1,797 written by people), 18 to 28 pixels

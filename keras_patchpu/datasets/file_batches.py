@@ -2,12 +2,14 @@
 
 import math
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 
 from keras_patchpu.datasets.image_batches import crops_of, with_targets
+from keras_patchpu.datasets.image_files import ImageFiles
 from keras_patchpu.datasets.read_image import MAX_PIXELS, ImageError, read_image
 
 _AHEAD = 2  # batches
@@ -41,26 +43,26 @@ class FileBatches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        files,
-        size,
-        batch_size,
-        fit="stretch",
-        labels=None,
-        seed=None,
-        epoch=0,
-        augment=False,
-        targets=None,
-        max_pixels=MAX_PIXELS,
-        cache_bytes=2**31,
-        workers=None,
-    ):
+        files: ImageFiles,
+        size: tuple[int, int],
+        batch_size: int,
+        fit: str = "stretch",
+        labels: np.ndarray | None = None,
+        seed: int | None = None,
+        epoch: int = 0,
+        augment: bool = False,
+        targets: Callable[..., dict[str, np.ndarray]] | None = None,
+        max_pixels: int = MAX_PIXELS,
+        cache_bytes: int = 2**31,
+        workers: int | None = None,
+    ) -> None:
         # Not Keras's own threads: batches that an epoch left over come up in the next one
         # (keras 3.15), so that the order would depend on the speed of the threads.
         super().__init__(workers=1)
         if augment and seed is None:
             raise ValueError("Expected `seed` with `augment=True`. Received: seed=None")
         self.files = files
-        self.size = tuple(size)
+        self.size = (size[0], size[1])
         self.batch_size = batch_size
         self.fit = fit
         self.labels = files.labels if labels is None else labels
@@ -72,7 +74,7 @@ class FileBatches(keras.utils.PyDataset):
         self.threads = workers or os.cpu_count() or 1
         self.share = np.asarray  # all: see `distribution.Shares`
         self._pool = None
-        self._under_way = {}
+        self._under_way: dict[int, list] = {}
         needed = len(files) * self.size[0] * self.size[1] * 3
         self._cache = None
         if needed <= cache_bytes and not augment:
@@ -102,7 +104,7 @@ class FileBatches(keras.utils.PyDataset):
         crops = crops_of(chosen, self.seed, self.epoch) if self.augment else None
         return images, with_targets(self.labels, chosen, crops, self.targets)
 
-    def parts(self, count):
+    def parts(self, count: int) -> Iterator[tuple[slice, "FileBatches"]]:
         """The images some at a time: pairs of a slice of them and their batches, in order."""
         for start in range(0, len(self.files), count):
             part = range(start, min(start + count, len(self.files)))
@@ -116,7 +118,7 @@ class FileBatches(keras.utils.PyDataset):
             )
             yield slice(part.start, part.stop), batches
 
-    def numbers(self, index):
+    def numbers(self, index: int) -> np.ndarray:
         """Numbers of the images of a batch."""
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 
@@ -141,7 +143,7 @@ class FileBatches(keras.utils.PyDataset):
         self.epoch += 1
         self._shuffle()
 
-    def check(self, verbose=True):
+    def check(self, verbose: bool = True) -> None:
         """Reads every image once, before hours of training stumble over one.
 
         Args:

@@ -1,6 +1,7 @@
 """Batches of arrays in an order that a resumed run repeats."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -33,7 +34,16 @@ class ImageBatches(keras.utils.PyDataset):
         ValueError: An array is not as above; the message has the index of the first image.
     """
 
-    def __init__(self, images, labels, batch_size, seed, epoch=0, augment=False, targets=None):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        augment: bool = False,
+        targets: Callable[..., dict[str, np.ndarray]] | None = None,
+    ) -> None:
         super().__init__()
         if len(images) != len(labels):
             raise ValueError(
@@ -60,7 +70,7 @@ class ImageBatches(keras.utils.PyDataset):
     def __len__(self):
         return math.ceil(len(self.images) / self.batch_size)
 
-    def numbers(self, index):
+    def numbers(self, index: int) -> np.ndarray:
         """Numbers of the images of a batch."""
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 

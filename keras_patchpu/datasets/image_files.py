@@ -1,7 +1,8 @@
 """Images on disk and what is known about their labels."""
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -22,12 +23,12 @@ class ImageFiles:
             boxes of these objects.
     """
 
-    names: Sequence
-    sources: Sequence
+    names: Sequence[str]
+    sources: Sequence[str | os.PathLike | bytes]
     labels: np.ndarray
-    label_names: tuple
-    box_labels: Sequence | None = None
-    boxes: Sequence | None = None
+    label_names: tuple[str, ...]
+    box_labels: Sequence[np.ndarray] | None = None
+    boxes: Sequence[np.ndarray] | None = None
 
     def __post_init__(self):
         count, num_labels = np.shape(self.labels)
@@ -42,15 +43,15 @@ class ImageFiles:
                 f"{len(self.label_names)}"
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
     @property
-    def fully_annotated(self):
+    def fully_annotated(self) -> bool:
         """Whether of every image every label is known."""
         return bool((self.labels != 0).all())
 
-    def take(self, indices):
+    def take(self, indices: Iterable[int]) -> "ImageFiles":
         """The images of these indices, in this order."""
         indices = [int(index) for index in indices]
 

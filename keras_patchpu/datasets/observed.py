@@ -5,7 +5,9 @@ import numpy as np
 from keras_patchpu.validation import check_positive_integer
 
 
-def observe_uniform(labels, num_positives=1, num_negatives=0, seed=1200):
+def observe_uniform(
+    labels: np.ndarray, num_positives: int = 1, num_negatives: int = 0, seed: int = 1200
+) -> np.ndarray:
     """Draws the observed labels of each image uniformly among the true ones.
 
     The draw published with Cole et al.'s code, number for number: one

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import tempfile
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from keras_patchpu.datasets.load_array import load_array
 from keras_patchpu.validation import FileError, check_number
 from keras_patchpu.whole_files import whole_file
+
+if TYPE_CHECKING:
+    from keras_patchpu.models import LabelClassifier
 
 _CHUNK = 512  # images whose heat maps are in memory at once
 
@@ -48,15 +52,15 @@ class PredictionAverages(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images,
-        labels,
-        expected_positives,
-        momentum=0.8,
-        spatial=False,
-        folder=None,
-        epochs_done=0,
-        batch_size=None,
-    ):
+        images: Any,
+        labels: np.ndarray,
+        expected_positives: float,
+        momentum: float = 0.8,
+        spatial: bool = False,
+        folder: str | os.PathLike | None = None,
+        epochs_done: int = 0,
+        batch_size: int | None = None,
+    ) -> None:
         super().__init__()
         check_number("expected_positives", expected_positives, above=0)
         check_number("momentum", momentum, minimum=0, below=1)
@@ -70,12 +74,15 @@ class PredictionAverages(keras.callbacks.Callback):
             self._temporary = tempfile.TemporaryDirectory(prefix="prediction_averages")
             folder = self._temporary.name
         self.folder = pathlib.Path(folder)
-        self.average = self.heat_maps = None
+        self.average: Any = None
+        self.heat_maps: Any = None
         if epochs_done:
             self._open(epochs_done)
         self.expected_negatives = self._expected_negatives()
 
-    def targets(self, indices, crops=None):
+    def targets(
+        self, indices: np.ndarray, crops: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """What the losses want to know of some images.
 
         Args:
@@ -130,7 +137,7 @@ class PredictionAverages(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.update(self.model, epoch + 1)
 
-    def update(self, model, epochs_done):
+    def update(self, model: "LabelClassifier", epochs_done: int) -> None:
         """Predicts all images and writes the averages after `epochs_done` epochs."""
         averages_path, maps_path = self._paths(epochs_done)
         if self.spatial:

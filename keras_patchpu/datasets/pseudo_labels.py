@@ -1,7 +1,9 @@
 """What EM+APL remembers of each training image from epoch to epoch."""
 
+import os
 import pathlib
 import tempfile
+from typing import Any
 
 import keras
 import numpy as np
@@ -51,15 +53,15 @@ class PseudoLabels(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images,
-        labels,
-        num_epochs,
-        warmup_epochs=None,
-        share=0.9,
-        folder=None,
-        epochs_done=0,
-        batch_size=None,
-    ):
+        images: Any,
+        labels: np.ndarray,
+        num_epochs: int,
+        warmup_epochs: int | None = None,
+        share: float = 0.9,
+        folder: str | os.PathLike | None = None,
+        epochs_done: int = 0,
+        batch_size: int | None = None,
+    ) -> None:
         super().__init__()
         check_positive_integer("num_epochs", num_epochs)
         if warmup_epochs is None:
@@ -87,7 +89,9 @@ class PseudoLabels(keras.callbacks.Callback):
                 )
             self.labels = load_array(path, observed.shape)
 
-    def targets(self, indices, crops=None):
+    def targets(
+        self, indices: np.ndarray, crops: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Dict of `"labels"` (B, L) of some images: observed ones, 0, and `-q` for targets q."""
         return {"labels": self.labels[indices]}
 
@@ -104,7 +108,7 @@ class PseudoLabels(keras.callbacks.Callback):
         with whole_file(self._path(epochs_done)) as temporary:
             np.save(temporary, self.labels)
 
-    def add(self, predicted):
+    def add(self, predicted: np.ndarray) -> None:
         """Gives targets to the least probable of the labels that are still unknown.
 
         Args:

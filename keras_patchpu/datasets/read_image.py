@@ -21,7 +21,14 @@ class ImageError(FileError):
     """An image that cannot be read; the message names it and says why."""
 
 
-def read_image(source, size=None, fit="stretch", name=None, max_pixels=MAX_PIXELS, augment=None):
+def read_image(
+    source: str | os.PathLike | bytes,
+    size: tuple[int, int] | None = None,
+    fit: str = "stretch",
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    augment: np.random.Generator | None = None,
+) -> np.ndarray:
     """Reads an image as RGB, upright and at one size.
 
     Decoded and resized by Pillow on every backend, so that all see the same pixels. The

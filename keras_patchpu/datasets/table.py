@@ -7,6 +7,7 @@ import numbers
 import os
 import pathlib
 import posixpath
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -49,7 +50,12 @@ class _Row:
     split: str | None
 
 
-def load_table(path, unlisted="unknown", label_names=None, allow_outside=False):
+def load_table(
+    path: str | os.PathLike,
+    unlisted: str = "unknown",
+    label_names: Sequence[str] | None = None,
+    allow_outside: bool = False,
+) -> Table:
     """Reads which images there are, and what is known about their labels.
 
     A table has a header and one row an image. Columns: `image`, the path relative to the
@@ -86,7 +92,8 @@ def load_table(path, unlisted="unknown", label_names=None, allow_outside=False):
     elif not os.path.exists(path):
         raise ValueError(f"{path}: there is no such file or folder")
     elif path.lower().endswith(TABLES):
-        rows = _rows_of_table(path, *_read(path), allow_outside)
+        header, numbered = _read(path)
+        rows = _rows_of_table(path, header, numbered, allow_outside)
     else:
         raise ValueError(
             f"{path}: expected a file named .csv or .parquet, or a folder with one folder per class"
@@ -145,7 +152,9 @@ def read_image_paths(path, allow_outside=False):
     ]
 
 
-def split_by_seed(files, share=0.1, seed=0):
+def split_by_seed(
+    files: ImageFiles, share: float = 0.1, seed: int = 0
+) -> tuple[ImageFiles, ImageFiles]:
     """Draws validation images at random, of each label about the same share.
 
     No label loses its last image of the training ones: where that would happen, fewer

@@ -1,5 +1,6 @@
 """Pascal VOC 2012, from its own folder or from TensorFlow Datasets."""
 
+import os
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -49,7 +50,9 @@ Two ways to get the data by hand:
    and start the same command again: TensorFlow Datasets takes them from there."""
 
 
-def load_voc(split, data_dir=None, check_counts=True):
+def load_voc(
+    split: str, data_dir: str | os.PathLike | None = None, check_counts: bool = True
+) -> ImageFiles:
     """Pascal VOC 2012 with its true annotation.
 
     A label is present if an object of it is not marked as difficult, which is value 1 of the

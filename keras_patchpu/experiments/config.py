@@ -8,6 +8,16 @@ import yaml
 
 from keras_patchpu.validation import FileError, check_number, check_positive_integer
 
+# Settings about where and how a run is run.
+_NOT_THE_RESULT = (
+    "output",
+    "resume",
+    "checkpoint_minutes",
+    "tensorboard",
+    "xla",
+    "rematerialize",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -51,6 +61,8 @@ class TrainConfig:
         resume: Go on with the run in the folder, where it was stopped.
         checkpoint_minutes: Time after which an epoch under way is saved. The end of an epoch always
             is.
+        tensorboard: Also write the values of each epoch for TensorBoard, into the folder
+            tensorboard in the run folder; extra `tensorboard`.
         deterministic: Two runs on the same machine give equal bits: weights and metrics. Slower.
         xla: Whether XLA compiles the model: `auto` where it is faster, `on`, `off` (starts
             sooner: for a few steps).
@@ -128,6 +140,7 @@ class TrainConfig:
     output: str | None = None
     resume: bool = False
     checkpoint_minutes: float = 10.0
+    tensorboard: bool = False
     deterministic: bool = False
     xla: Literal["auto", "on", "off"] = "auto"
     rematerialize: bool = False
@@ -200,7 +213,7 @@ class TrainConfig:
     def settings(self):
         """What decides the result, as a dict: everything but where and how it is run."""
         values = dataclasses.asdict(self)
-        for name in ("output", "resume", "checkpoint_minutes", "xla", "rematerialize"):
+        for name in _NOT_THE_RESULT:
             del values[name]
         return values
 

@@ -31,6 +31,7 @@ _NOT_SPEED = (
     "weight_decay",
     "seed",
     "output",
+    "tensorboard",
     "codebook_std",
     "codebook_rate",
     "batch_norm_momentum",

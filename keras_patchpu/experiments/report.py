@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 
+from keras_patchpu.experiments.metrics_file import score_of
 from keras_patchpu.experiments.places import (
     box_labels_of,
     explain_validation,
@@ -66,12 +67,12 @@ def write_report(folder, config, model, data, rows):
         picture = _located_picture(config, model, data, explained, boxes, places.pop("pairs"))
         folder.save_picture(picture, "located.png")
     negatives = _read_negatives(folder)
-    best = max(rows, key=lambda row: row[monitor])
+    best = max(rows, key=lambda row: score_of(row, monitor))
     report = {
         "val_mAP": metrics and metrics["mAP"],
         "best_epoch": {"epoch": int(best["epoch"]), monitor: best[monitor]},
         "epochs": len(rows),
-        "minutes": round(sum(row["seconds"] for row in rows) / 60, 2),
+        "minutes": round(float(np.nansum([row["seconds"] for row in rows])) / 60, 2),
         "parameters": model.num_parameters,
         "metrics": metrics,
         "observed": observed,

@@ -12,6 +12,7 @@ from keras_patchpu.experiments.data import load_data
 from keras_patchpu.experiments.report import write_report
 from keras_patchpu.experiments.run_folder import RunFolder
 from keras_patchpu.experiments.save_progress import Progress, RestOfEpoch, SaveProgress
+from keras_patchpu.experiments.tensorboard import check_tensorboard, tensorboard
 from keras_patchpu.metrics import Evaluation, ObservedEvaluation, WeakNegativeQuality
 from keras_patchpu.models import PatchClassifier, ResNetClassifier, load_classifier
 from keras_patchpu.optimizers import Lamb
@@ -43,6 +44,8 @@ def prepare(config):
     with distribution.alone():
         make_loss(config, expected_positives=1.0, num_images=1, num_labels=10)
         make_model(config, num_labels=10)
+    if config.tensorboard:
+        check_tensorboard()
     data = load_data(config)
     if config.dataset == "table":  # published sets are known to be whole
         data.check_images(config)
@@ -50,12 +53,13 @@ def prepare(config):
     return folder, data
 
 
-def train(config, verbose="auto"):
+def train(config, verbose="auto", callbacks=()):
     """Trains, evaluates and reports; goes on with a stopped run if `config.resume`.
 
     Args:
         config: `TrainConfig`.
         verbose: As of `keras.Model.fit`. Defaults to `"auto"`.
+        callbacks: Further Keras callbacks, see `run`. Defaults to `()`.
 
     Returns:
         The report as a dict, see `write_report`.
@@ -64,16 +68,21 @@ def train(config, verbose="auto"):
         ValueError: As of `prepare`.
         FileError: A file of the run to go on with, or an image, cannot be used.
     """
-    return run(config, *prepare(config), verbose=verbose)
+    return run(config, *prepare(config), verbose=verbose, callbacks=callbacks)
 
 
-def run(config, folder, data, verbose="auto", stopping=()):
+def run(config, folder, data, verbose="auto", stopping=(), callbacks=()):
     """What `train` does once `prepare` has been called.
 
     Args:
         config, folder, data: As given to and by `prepare`.
         verbose: As of `keras.Model.fit`. Defaults to `"auto"`.
         stopping: See `SaveProgress`. Defaults to `()`.
+        callbacks: Further Keras callbacks, such as a logger of experiments. At the end of an
+            epoch they come behind the evaluation, so that `logs` has `val_mAP` too, and before
+            the run is saved: an epoch that is saved is logged. What they add to `logs` stands
+            in `metrics.csv`. Within a run that goes on in the middle of an epoch Keras begins
+            and ends training with them twice. Defaults to `()`.
 
     Returns:
         The report as a dict, see `write_report`; `None` in a process that does not write.
@@ -83,12 +92,12 @@ def run(config, folder, data, verbose="auto", stopping=()):
         SystemExit: Asked to by `stopping`, once all is saved.
     """
     try:
-        return _run(config, folder, data, verbose, stopping)
+        return _run(config, folder, data, verbose, stopping, callbacks)
     finally:
         folder.release()
 
 
-def _run(config, folder, data, verbose, stopping):
+def _run(config, folder, data, verbose, stopping, further):
     keras.utils.set_random_seed(config.seed)
     steps_per_epoch = math.ceil(len(data.observed) / config.batch_size)
     validation = data.validation
@@ -128,7 +137,8 @@ def _run(config, folder, data, verbose, stopping):
         stopping,
     )
     quality = _negatives_quality(config, folder, data, model.loss)
-    callbacks = [evaluation, memory, quality, save_progress]
+    logger = tensorboard(folder / "tensorboard") if config.tensorboard else None
+    callbacks = [evaluation, memory, quality, logger, *further, save_progress]
 
     def fit(epochs_done, epochs, steps_done=0):
         batches = data.training_batches(config, epochs_done, _targets(model.loss, memory))

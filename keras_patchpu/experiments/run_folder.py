@@ -19,7 +19,7 @@ from keras_patchpu.experiments.ledger import differences
 from keras_patchpu.experiments.lock import lock_folder
 from keras_patchpu.experiments.save_progress import Progress
 from keras_patchpu.validation import FileError
-from keras_patchpu.whole_files import remove_unfinished, whole_file, write_whole
+from keras_patchpu.whole_files import remove_unfinished, save_whole, whole_file, write_whole
 
 
 class RunFolder:
@@ -114,13 +114,9 @@ class RunFolder:
 
     def save_model(self, model, name, comment=b""):
         """Saves a model; the comment goes into the same file."""
-        if not self.writes:
-            return
-        with whole_file(self / name) as temporary:
+        if self.writes:
             with distribution.alone():
-                model.save(temporary)
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.comment = comment
+                save_whole(self / name, model, comment)
 
     def save_picture(self, figure, name):
         with whole_file(self / name) as temporary:
@@ -141,18 +137,6 @@ class RunFolder:
             raise FileError(
                 f"{path} is damaged: it does not tell how far the run has come"
             ) from error
-
-    def read_metrics(self):
-        """Rows of `metrics.csv` as dicts of numbers."""
-        path = self / "metrics.csv"
-        if not path.exists():
-            return []
-        with path.open(newline="") as file:
-            return [
-                # A value that an epoch does not have is an empty cell.
-                {key: float(value or "nan") for key, value in row.items()}
-                for row in csv.DictReader(file)
-            ]
 
     def write_metrics(self, rows):
         if not self.writes:

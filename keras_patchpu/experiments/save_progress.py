@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_patchpu import distribution
+from keras_patchpu.experiments.metrics_file import read_metrics, score_of
 from keras_patchpu.validation import check_positive_integer
 
 _SECONDS = 60.0
@@ -57,13 +58,15 @@ class SaveProgress(keras.callbacks.Callback):
     Args:
         folder: `RunFolder`.
         steps_per_epoch: Batches of a whole epoch.
-        progress: `Progress` that the model has behind it. Defaults to none.
+        progress: `Progress` that the model has behind it; `metrics.csv` must have a line of
+            each of its epochs. Defaults to none.
         monitor: Value by which the best epoch is chosen, higher is better.
         minutes: Time between two savings within an epoch. Defaults to `10.0`.
         stopping: List that gets the number of a signal when the run shall stop: after the
             step that is under way all is saved. Defaults to `()`: never.
 
     Raises:
+        FileError: `metrics.csv` is damaged.
         FloatingPointError: In training, when the loss or a weight is not finite.
         SystemExit: In training, code 128 + the signal's number once all is saved.
     """
@@ -84,7 +87,8 @@ class SaveProgress(keras.callbacks.Callback):
         self.minutes = minutes
         self.stopping = stopping
         self._begun = progress or Progress()  # what the epoch under way had behind it
-        self.rows = folder.read_metrics()[: self._begun.epochs]
+        columns = ("epoch", "loss", monitor, "seconds")
+        self.rows = read_metrics(folder / "metrics.csv", self._begun.epochs, columns)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -114,7 +118,7 @@ class SaveProgress(keras.callbacks.Callback):
             "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "seconds": round(self._seconds(), 2),
         }
-        best_before = max((row[self.monitor] for row in self.rows), default=float("-inf"))
+        best_before = max(score_of(row, self.monitor) for row in [{}, *self.rows])
         self.rows.append(row)
         self.folder.write_metrics(self.rows)
         if row[self.monitor] > best_before:

@@ -1,5 +1,7 @@
 """Blocks 3 and 4: one learned codebook per label pools the patch embeddings."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -47,12 +49,12 @@ class CodebookAttentionPool(keras.layers.Layer):
 
     def __init__(
         self,
-        num_labels,
-        hidden_units=256,
-        codebook_initializer=None,
-        kernel_initializer=None,
-        **kwargs,
-    ):
+        num_labels: int,
+        hidden_units: int | None = 256,
+        codebook_initializer: keras.Initializer | str | None = None,
+        kernel_initializer: keras.Initializer | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_integer("num_labels", num_labels)
         if hidden_units is not None:
@@ -109,7 +111,7 @@ class CodebookAttentionPool(keras.layers.Layer):
             return image_embeddings, attention
         return image_embeddings
 
-    def embed(self, pooled):
+    def embed(self, pooled: Any) -> Any:
         """Step 3: image embeddings `(..., F)` of pooled patch embeddings `(..., F)`."""
         if self.hidden_units is None:
             return pooled

@@ -1,5 +1,7 @@
 """One MBConv block of EfficientNet."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -59,16 +61,16 @@ class MobileInvertedBottleneck(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        kernel_size=3,
-        strides=1,
-        expansion=6,
-        squeeze_ratio=0.25,
-        batch_norm=True,
-        batch_norm_momentum=0.99,
-        kernel_initializer=None,
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int = 3,
+        strides: int = 1,
+        expansion: int = 6,
+        squeeze_ratio: float = 0.25,
+        batch_norm: bool = True,
+        batch_norm_momentum: float = 0.99,
+        kernel_initializer: keras.Initializer | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_integer("filters", filters)
         check_positive_integer("kernel_size", kernel_size)
@@ -145,7 +147,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         x = normalized(self.project_conv(x), self.project_bn, training)
         return x + inputs if self.has_shortcut else x
 
-    def call_patches_last(self, inputs, training=False):
+    def call_patches_last(self, inputs: Any, training: bool = False) -> Any:
         """As `call`, on maps `(channels, h, w, N)`; see `patches_last`."""
         x = inputs
         if self.expansion > 1:
@@ -159,7 +161,7 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         x = patches_last.normalize(x, self.project_conv, self.project_bn, training, swish=False)
         return x + inputs if self.has_shortcut else x
 
-    def call_in_chunks(self, inputs):
+    def call_in_chunks(self, inputs: Any) -> Any:
         """As `call_patches_last` in training, with a fraction of its memory.
 
         Only inputs and outputs of the depthwise convolution and of the projection exist for

@@ -1,6 +1,8 @@
 """Block 2: a small EfficientNet embeds every patch."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -77,15 +79,15 @@ class PatchEmbedder(keras.layers.Layer):
 
     def __init__(
         self,
-        features=256,
-        batch_norm=True,
-        batch_norm_momentum=0.99,
-        pixel_mean=(0.0, 0.0, 0.0),
-        pixel_variance=(1.0, 1.0, 1.0),
-        kernel_initializer=None,
-        rematerialize=False,
-        **kwargs,
-    ):
+        features: int = 256,
+        batch_norm: bool = True,
+        batch_norm_momentum: float = 0.99,
+        pixel_mean: Sequence[float] = (0.0, 0.0, 0.0),
+        pixel_variance: Sequence[float] = (1.0, 1.0, 1.0),
+        kernel_initializer: keras.Initializer | str | None = None,
+        rematerialize: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_integer("features", features)
         check_one_of("rematerialize", rematerialize, (True, False))
@@ -155,7 +157,7 @@ class PatchEmbedder(keras.layers.Layer):
         layer.build(shape)
         return layer.compute_output_shape(shape)
 
-    def block_outputs(self, patches, training=False):
+    def block_outputs(self, patches: Any, training: bool = False) -> dict[str, Any]:
         """Feature maps after each block, for looking inside and for tests.
 
         Args:

@@ -1,5 +1,8 @@
 """Block 1: an image becomes patches at several resolutions."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -50,14 +53,14 @@ class PatchExtractor(keras.layers.Layer):
 
     def __init__(
         self,
-        patch_size=64,
-        num_downsamples=3,
-        downsample_ratio=2,
-        strides=None,
-        max_patches_per_level=None,
-        seed=None,
-        **kwargs,
-    ):
+        patch_size: int = 64,
+        num_downsamples: int = 3,
+        downsample_ratio: int = 2,
+        strides: int | None = None,
+        max_patches_per_level: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_integer("patch_size", patch_size)
         check_positive_integer("num_downsamples", num_downsamples, minimum=0)
@@ -77,7 +80,7 @@ class PatchExtractor(keras.layers.Layer):
         if max_patches_per_level is not None:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def level_sizes(self, image_size):
+    def level_sizes(self, image_size: tuple[int | None, int | None]) -> list[tuple[int, int]]:
         """Height and width in pixels of every level that holds at least one patch.
 
         Args:
@@ -112,7 +115,7 @@ class PatchExtractor(keras.layers.Layer):
             width //= self.downsample_ratio
         return sizes
 
-    def level_grids(self, image_size):
+    def level_grids(self, image_size: tuple[int | None, int | None]) -> list[tuple[int, int]]:
         """Rows and columns of patches of every level, as a list of `(rows, columns)`.
 
         Args:
@@ -124,7 +127,7 @@ class PatchExtractor(keras.layers.Layer):
             for height, width in self.level_sizes(image_size)
         ]
 
-    def patch_boxes(self, image_size):
+    def patch_boxes(self, image_size: tuple[int | None, int | None]) -> np.ndarray:
         """Where each patch lies in the image, whatever its level.
 
         Args:
@@ -205,7 +208,7 @@ class PatchExtractor(keras.layers.Layer):
         shape = (images.shape[0], num_patches, size, size, images.shape[-1])
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Shape in inference; the number of patches is `None` for an unknown image size."""
         batch, height, width, channels = input_shape
         num_patches = None

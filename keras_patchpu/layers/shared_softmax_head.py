@@ -1,6 +1,7 @@
 """Block 5: one softmax classifier shared by the image embeddings of all labels."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -52,7 +53,12 @@ class SharedSoftmaxHead(keras.layers.Layer):
         Jouanneau et al., section 3.1, "Classifier", eq. (3).
     """
 
-    def __init__(self, num_labels, kernel_initializer=None, **kwargs):
+    def __init__(
+        self,
+        num_labels: int,
+        kernel_initializer: keras.Initializer | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_integer("num_labels", num_labels)
         self.num_labels = num_labels
@@ -84,7 +90,7 @@ class SharedSoftmaxHead(keras.layers.Layer):
             return probabilities, logits
         return probabilities
 
-    def log_odds_of_all(self, embeddings):
+    def log_odds_of_all(self, embeddings: Any) -> Any:
         """Log-odds of every label from the same embedding.
 
         Args:

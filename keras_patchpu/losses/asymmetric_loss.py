@@ -1,5 +1,7 @@
 """ASL: positives and negatives are focused differently, and easy negatives cost nothing."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -53,14 +55,14 @@ class AsymmetricLoss(PerLabelLoss):
 
     def __init__(
         self,
-        gamma_positive=0.0,
-        gamma_negative=4.0,
-        probability_margin=0.05,
-        stop_gradient=True,
-        label_reduction="sum",
-        name="asymmetric_loss",
-        **kwargs,
-    ):
+        gamma_positive: float = 0.0,
+        gamma_negative: float = 4.0,
+        probability_margin: float = 0.05,
+        stop_gradient: bool = True,
+        label_reduction: str = "sum",
+        name: str = "asymmetric_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, name, **kwargs)
         check_number("gamma_positive", gamma_positive, minimum=0)
         check_number("gamma_negative", gamma_negative, minimum=0)

@@ -1,5 +1,7 @@
 """Losses that need only labels and probabilities: eq. (5), its AN form, and EPR."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -52,12 +54,12 @@ class BinaryCrossentropy(LabelLoss):
 
     def __init__(
         self,
-        label_reduction="sum",
-        epsilon=1e-5,
-        label_smoothing=0.0,
-        name="binary_crossentropy",
-        **kwargs,
-    ):
+        label_reduction: str = "sum",
+        epsilon: float = 1e-5,
+        label_smoothing: float = 0.0,
+        name: str = "binary_crossentropy",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, epsilon, name, **kwargs)
         check_number("label_smoothing", label_smoothing, minimum=0, maximum=0.5)
         self.label_smoothing = label_smoothing
@@ -109,13 +111,13 @@ class AssumeNegative(LabelLoss):
 
     def __init__(
         self,
-        weight=1.0,
-        label_reduction="mean",
-        epsilon=1e-5,
-        label_smoothing=0.0,
-        name="assume_negative",
-        **kwargs,
-    ):
+        weight: float | str = 1.0,
+        label_reduction: str = "mean",
+        epsilon: float = 1e-5,
+        label_smoothing: float = 0.0,
+        name: str = "assume_negative",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, epsilon, name, **kwargs)
         if weight != "balanced":
             check_number("weight", weight, minimum=0)
@@ -173,12 +175,12 @@ class ExpectedPositiveRegularization(LabelLoss):
 
     def __init__(
         self,
-        expected_positives,
-        label_reduction="mean",
-        epsilon=1e-5,
-        name="expected_positive_regularization",
-        **kwargs,
-    ):
+        expected_positives: float,
+        label_reduction: str = "mean",
+        epsilon: float = 1e-5,
+        name: str = "expected_positive_regularization",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, epsilon, name, **kwargs)
         check_number("expected_positives", expected_positives, above=0)
         self.expected_positives = expected_positives

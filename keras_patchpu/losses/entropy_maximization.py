@@ -1,5 +1,7 @@
 """EM and EM+APL: unknown labels are acknowledged as unknown."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -50,13 +52,13 @@ class EntropyMaximization(LabelLoss):
 
     def __init__(
         self,
-        alpha=0.1,
-        beta=0.9,
-        label_reduction="mean",
-        epsilon=1e-5,
-        name="entropy_maximization",
-        **kwargs,
-    ):
+        alpha: float = 0.1,
+        beta: float = 0.9,
+        label_reduction: str = "mean",
+        epsilon: float = 1e-5,
+        name: str = "entropy_maximization",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, epsilon, name, **kwargs)
         check_number("alpha", alpha, minimum=0)
         check_number("beta", beta, minimum=0)

@@ -1,5 +1,7 @@
 """EN, EN+CL and EN+SCL: negatives by running averages, and consistency with them."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -44,16 +46,16 @@ class ExpectedNegative(LabelLoss):
         section 4.1 and Table 1.
     """
 
-    inputs = ("probabilities", "epoch", "expected_negatives")
+    inputs: tuple[str, ...] = ("probabilities", "epoch", "expected_negatives")
 
     def __init__(
         self,
-        warmup_epochs=1,
-        label_reduction="mean",
-        epsilon=1e-5,
-        name="expected_negative",
-        **kwargs,
-    ):
+        warmup_epochs: int = 1,
+        label_reduction: str = "mean",
+        epsilon: float = 1e-5,
+        name: str = "expected_negative",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, epsilon, name, **kwargs)
         check_positive_integer("warmup_epochs", warmup_epochs)
         self.warmup_epochs = warmup_epochs
@@ -65,7 +67,7 @@ class ExpectedNegative(LabelLoss):
         negatives = ops.cast(negatives, predicted.dtype) * (1.0 - present)
         return self.weighted_crossentropy(present, ops.maximum(negatives, absent), predicted)
 
-    def is_warm(self, epoch):
+    def is_warm(self, epoch: Any) -> Any:
         """Whether there are averages to rely on in an epoch, counted from 0."""
         return ops.convert_to_tensor(epoch) >= self.warmup_epochs
 
@@ -104,14 +106,14 @@ class ExpectedNegativeConsistency(ExpectedNegative):
 
     def __init__(
         self,
-        consistency_weight=1.0,
-        distance="squared",
-        warmup_epochs=1,
-        label_reduction="mean",
-        epsilon=1e-5,
-        name="expected_negative_consistency",
-        **kwargs,
-    ):
+        consistency_weight: float = 1.0,
+        distance: str = "squared",
+        warmup_epochs: int = 1,
+        label_reduction: str = "mean",
+        epsilon: float = 1e-5,
+        name: str = "expected_negative_consistency",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(warmup_epochs, label_reduction, epsilon, name, **kwargs)
         check_number("consistency_weight", consistency_weight, minimum=0)
         check_one_of("distance", distance, ("squared", "crossentropy"))
@@ -124,11 +126,11 @@ class ExpectedNegativeConsistency(ExpectedNegative):
         weight = ops.where(self.is_warm(y_pred["epoch"]), self.consistency_weight, 0.0)
         return losses + ops.cast(weight, losses.dtype) * distances
 
-    def consistency(self, y_pred):
+    def consistency(self, y_pred: dict[str, Any]) -> Any:
         """Distance of each image, `(B,)`."""
         return self.reduce_labels(self.distances(y_pred["probabilities"], y_pred["average"]))
 
-    def distances(self, predicted, average):
+    def distances(self, predicted: Any, average: Any) -> Any:
         """Distance of each prediction from its average."""
         predicted, average = in_full_precision(predicted), in_full_precision(average)
         if self.distance == "squared":
@@ -168,19 +170,19 @@ class ExpectedNegativeSpatialConsistency(ExpectedNegativeConsistency):
 
     def __init__(
         self,
-        consistency_weight=1.0,
-        distance="squared",
-        warmup_epochs=1,
-        label_reduction="mean",
-        epsilon=1e-5,
-        name="expected_negative_spatial_consistency",
-        **kwargs,
-    ):
+        consistency_weight: float = 1.0,
+        distance: str = "squared",
+        warmup_epochs: int = 1,
+        label_reduction: str = "mean",
+        epsilon: float = 1e-5,
+        name: str = "expected_negative_spatial_consistency",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             consistency_weight, distance, warmup_epochs, label_reduction, epsilon, name, **kwargs
         )
 
-    def consistency(self, y_pred):
+    def consistency(self, y_pred: dict[str, Any]) -> Any:
         predicted = ops.sigmoid(in_full_precision(y_pred["score_maps"]))
         distances = self.distances(predicted, y_pred["average_maps"])
         return ops.mean(self.reduce_labels(distances), axis=(1, 2))

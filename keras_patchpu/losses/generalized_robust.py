@@ -1,5 +1,8 @@
 """GR: soft pseudo-labels from the model's own confidence, in a robust loss."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -65,17 +68,17 @@ class GeneralizedRobust(PerLabelLoss):
 
     def __init__(
         self,
-        num_epochs,
-        slope=(0.0, 2.0),
-        bias=(-2.0, -2.0),
-        mean=(0.5, 0.8),
-        deviation=(2.0, 0.5),
-        exponent_present=0.01,
-        exponent_absent=1.0,
-        label_reduction="mean",
-        name="generalized_robust",
-        **kwargs,
-    ):
+        num_epochs: int,
+        slope: Sequence[float] = (0.0, 2.0),
+        bias: Sequence[float] = (-2.0, -2.0),
+        mean: Sequence[float] = (0.5, 0.8),
+        deviation: Sequence[float] = (2.0, 0.5),
+        exponent_present: float = 0.01,
+        exponent_absent: float = 1.0,
+        label_reduction: str = "mean",
+        name: str = "generalized_robust",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, name, **kwargs)
         check_positive_integer("num_epochs", num_epochs)
         check_numbers("slope", slope, 2)
@@ -92,12 +95,12 @@ class GeneralizedRobust(PerLabelLoss):
         self.exponent_present = exponent_present
         self.exponent_absent = exponent_absent
 
-    def pseudo_labels(self, probabilities, epoch):
+    def pseudo_labels(self, probabilities: Any, epoch: Any) -> Any:
         """k: how far an unknown label of each probability is taken for present."""
         share = epoch / self.num_epochs
         return ops.sigmoid(_between(self.slope, share) * probabilities + _between(self.bias, share))
 
-    def weights(self, probabilities, epoch):
+    def weights(self, probabilities: Any, epoch: Any) -> Any:
         """v: how much an unknown label of each probability counts."""
         share = (epoch + 1.0) / self.num_epochs
         distance = probabilities - _between(self.mean, share)

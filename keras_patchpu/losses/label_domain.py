@@ -3,12 +3,14 @@
 `EntropyMaximization` also takes a soft pseudo-label q as `-q`, between unknown and absent.
 """
 
+from typing import Any
+
 from keras import ops
 
 from keras_patchpu.array_checks import known_shape
 
 
-def split_labels(labels, dtype="float32"):
+def split_labels(labels: Any, dtype: str = "float32") -> tuple[Any, Any]:
     """Splits labels of the domain {+1, 0, -1} into the paper's z+ and z-.
 
     Args:

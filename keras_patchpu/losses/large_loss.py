@@ -1,5 +1,7 @@
 """LL-R, LL-Ct, LL-Cp: an assumed negative of large loss is probably no negative."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -61,18 +63,18 @@ class LargeLoss(PerLabelLoss):
         step, hence nothing from a batch with one correction.
     """
 
-    inputs = ("logits", "epoch")
+    inputs: tuple[str, ...] = ("logits", "epoch")
 
     def __init__(
         self,
-        scheme="reject",
-        relative_increase=0.002,
-        num_images=None,
-        num_labels=None,
-        label_reduction="mean",
-        name="large_loss",
-        **kwargs,
-    ):
+        scheme: str = "reject",
+        relative_increase: float = 0.002,
+        num_images: int | None = None,
+        num_labels: int | None = None,
+        label_reduction: str = "mean",
+        name: str = "large_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, name, **kwargs)
         check_one_of("scheme", scheme, ("reject", "correct_temporarily", "correct_permanently"))
         check_number("relative_increase", relative_increase, minimum=0, maximum=1)
@@ -96,7 +98,7 @@ class LargeLoss(PerLabelLoss):
             self.inputs = ("logits", "epoch", "image_index")
             self.estimator = _Corrections(num_images, num_labels, name="corrections")
 
-    def corrections(self, labels, logits, epoch):
+    def corrections(self, labels: Any, logits: Any, epoch: Any) -> Any:
         """Unknown labels of a batch whose loss is among the largest.
 
         Args:

@@ -1,5 +1,7 @@
 """Hill and SPLC, the losses of Zhang et al. for missing labels."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -50,13 +52,13 @@ class Hill(PerLabelLoss):
 
     def __init__(
         self,
-        weight_offset=1.5,
-        margin=1.0,
-        gamma=2.0,
-        label_reduction="sum",
-        name="hill",
-        **kwargs,
-    ):
+        weight_offset: float = 1.5,
+        margin: float = 1.0,
+        gamma: float = 2.0,
+        label_reduction: str = "sum",
+        name: str = "hill",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, name, **kwargs)
         check_number("weight_offset", weight_offset, minimum=1)
         check_number("margin", margin, minimum=0)
@@ -120,14 +122,14 @@ class SelfPacedLossCorrection(PerLabelLoss):
 
     def __init__(
         self,
-        tau=0.6,
-        first_epoch=1,
-        margin=1.0,
-        gamma=2.0,
-        label_reduction="sum",
-        name="self_paced_loss_correction",
-        **kwargs,
-    ):
+        tau: float = 0.6,
+        first_epoch: int = 1,
+        margin: float = 1.0,
+        gamma: float = 2.0,
+        label_reduction: str = "sum",
+        name: str = "self_paced_loss_correction",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(label_reduction, name, **kwargs)
         check_number("tau", tau, minimum=0, maximum=1)
         check_positive_integer("first_epoch", first_epoch, minimum=0)

@@ -1,5 +1,7 @@
 """PR: every observed positive is to rank above the labels not observed present."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -35,7 +37,9 @@ class PairwiseRanking(PerLabelLoss):
         supplement, whose code it equals.
     """
 
-    def __init__(self, label_reduction="mean", name="pairwise_ranking", **kwargs):
+    def __init__(
+        self, label_reduction: str = "mean", name: str = "pairwise_ranking", **kwargs: Any
+    ) -> None:
         super().__init__(label_reduction, name, **kwargs)
 
     def call(self, y_true, y_pred):

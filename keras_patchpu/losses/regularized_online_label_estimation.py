@@ -1,5 +1,7 @@
 """ROLE: the labels of each training image are parameters, learnt beside the network."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -75,14 +77,14 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
 
     def __init__(
         self,
-        num_images,
-        num_labels,
-        expected_positives,
-        seed=None,
-        epsilon=1e-5,
-        name="regularized_online_label_estimation",
-        **kwargs,
-    ):
+        num_images: int,
+        num_labels: int,
+        expected_positives: float,
+        seed: int | None = None,
+        epsilon: float = 1e-5,
+        name: str = "regularized_online_label_estimation",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         check_positive_integer("num_images", num_images)
         check_positive_integer("num_labels", num_labels)
@@ -97,7 +99,7 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
         self.epsilon = epsilon
         self.estimator = LabelEstimator(num_images, num_labels, seed, name="label_estimator")
 
-    def start_from(self, labels):
+    def start_from(self, labels: np.ndarray) -> None:
         """Sets the estimates of observed labels to 0.995 and 0.005.
 
         Args:

@@ -1,5 +1,7 @@
 """The paper's contribution: negatives guessed from the similarity of image embeddings."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -14,7 +16,9 @@ _OBSERVED_AT_ONCE = 16
 _SMALLEST_EMBEDDING = 1e-30
 
 
-def weak_negatives(labels, image_embeddings, theta=0.0, stop_gradient=False):
+def weak_negatives(
+    labels: Any, image_embeddings: Any, theta: float = 0.0, stop_gradient: bool = False
+) -> Any:
     """How much each unobserved label of an image counts as absent, eq. (7)-(8).
 
     The weight of label l is its largest thresholded cosine similarity with a label
@@ -138,7 +142,13 @@ class WeakNegative(keras.losses.Loss):
     # What the loss needs of the model, by the names of `PatchClassifier.explain`.
     inputs = ("logits", "image_embeddings")
 
-    def __init__(self, theta=0.0, stop_gradient=True, name="weak_negative", **kwargs):
+    def __init__(
+        self,
+        theta: float = 0.0,
+        stop_gradient: bool = True,
+        name: str = "weak_negative",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         check_number("theta", theta, minimum=-1, maximum=1)
         if not isinstance(stop_gradient, bool):

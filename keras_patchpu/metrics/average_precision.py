@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 
-def average_precision(labels, scores):
+def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Average precision of each label over a whole data set.
 
     Args:
@@ -29,7 +29,7 @@ def average_precision(labels, scores):
     return np.minimum(values, 1.0)  # of which the sum over thresholds may be a rounding too much
 
 
-def mean_average_precision(labels, scores):
+def mean_average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     """Mean of `average_precision` over all labels, mAP.
 
     A label present nowhere counts 0, which lowers the mean: it is named in a warning.

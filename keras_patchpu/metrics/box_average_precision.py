@@ -1,15 +1,30 @@
 """Boxes cut out of heat maps, and their average precision."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_patchpu.metrics.average_precision import check_labels_and_scores
-from keras_patchpu.metrics.heat_maps import boxes_of_label, check_boxes, heat_by_pair
+from keras_patchpu.metrics.heat_maps import (
+    AttentionHeat,
+    ScoreMapHeat,
+    boxes_of_label,
+    check_boxes,
+    heat_by_pair,
+)
 from keras_patchpu.validation import check_number
 
 
 def box_average_precision(
-    heat, scores, labels, boxes, box_labels=None, cuts=0.5, ious=(0.3, 0.5), min_score=0.05
-):
+    heat: AttentionHeat | ScoreMapHeat,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    boxes: np.ndarray | Sequence[np.ndarray],
+    box_labels: Sequence[np.ndarray] | None = None,
+    cuts: float | Sequence[float] = 0.5,
+    ious: Sequence[float] = (0.3, 0.5),
+    min_score: float = 0.05,
+) -> dict[str, np.ndarray]:
     """Average precision of boxes that are cut out of the heat maps of labels.
 
     Of each image and label the heat map (of attention: all levels combined) is cut at a share
@@ -51,13 +66,13 @@ def box_average_precision(
             f"{heat.shape}"
         )
     check_boxes(labels.shape, boxes, box_labels)
-    cuts = np.atleast_1d(cuts).tolist()
-    for name, values in (("cuts", cuts), ("ious", ious)):
+    shares = np.atleast_1d(cuts).tolist()
+    for name, values in (("cuts", shares), ("ious", ious)):
         for value in values:
             check_number(name, value, above=0, maximum=1)
 
     candidate = scores >= min_score
-    true = [{} for _ in range(labels.shape[1])]  # for each label: image to boxes
+    true: list[dict] = [{} for _ in range(labels.shape[1])]  # for each label: image to boxes
     for row, column in zip(*np.nonzero(labels > 0)):
         found = boxes_of_label(boxes, box_labels, row, column)
         if len(found):
@@ -68,8 +83,8 @@ def box_average_precision(
     if not true_boxes.any():
         raise ValueError("Expected a box for at least one present label. Received: none")
 
-    found = _cut_all(heat, scores, np.nonzero(candidate), cuts)
-    per_label = np.full((len(cuts), len(ious), labels.shape[1]), np.nan)
+    found = _cut_all(heat, scores, np.nonzero(candidate), shares)
+    per_label = np.full((len(shares), len(ious), labels.shape[1]), np.nan)
     for cut, (columns, rows, cut_boxes, confidences) in enumerate(found):
         for column in np.flatnonzero(true_boxes):
             chosen = columns == column
@@ -85,7 +100,9 @@ def box_average_precision(
     }
 
 
-def heat_boxes(heat, ys, xs, cut=0.5):
+def heat_boxes(
+    heat: np.ndarray, ys: np.ndarray, xs: np.ndarray, cut: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
     """Bounding boxes of the areas of a heat map from a share of its maximum on.
 
     Args:

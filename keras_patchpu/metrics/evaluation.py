@@ -1,5 +1,7 @@
 """Exact validation metrics at the end of every epoch."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -25,19 +27,21 @@ class Evaluation(keras.callbacks.Callback):
     After each epoch `scores` holds the predicted probabilities.
     """
 
-    def __init__(self, images, labels, batch_size=None, name="val_mAP"):
+    def __init__(
+        self, images: Any, labels: np.ndarray, batch_size: int | None = None, name: str = "val_mAP"
+    ) -> None:
         super().__init__()
         self.images = images
         self.labels = np.asarray(labels)
         self.batch_size = batch_size
         self.name = name
-        self.scores = None
+        self.scores: Any = None
 
     def on_epoch_end(self, epoch, logs=None):
         self.scores = self.model.predict(self.images, batch_size=self.batch_size, verbose=0)
         if logs is not None:
             logs[self.name] = self.score()
 
-    def score(self):
+    def score(self) -> float:
         """The value of `scores`."""
         return mean_average_precision(self.labels, self.scores)

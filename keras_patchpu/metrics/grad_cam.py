@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def grad_cam(features, gradients):
+def grad_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     """Grad-CAM of one label in each image, eq. (1)-(2) of Selvaraju et al.
 
     `relu(sum_k alpha_k A_k)`, where `alpha_k`, the mean over all places of the gradient of the
@@ -34,7 +34,7 @@ def grad_cam(features, gradients):
     return np.maximum(np.einsum("nhwc,nc->nhw", features, alpha), 0.0)
 
 
-def score_map_heat(score_maps, bias=0.0):
+def score_map_heat(score_maps: np.ndarray, bias: float | np.ndarray = 0.0) -> np.ndarray:
     """Heat of every label from the score maps of a head that scores places and takes the mean.
 
     `relu(score - bias)`. Where the scores are a 1x1 convolution of the features, and a label's

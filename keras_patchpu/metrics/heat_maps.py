@@ -46,7 +46,14 @@ class AttentionHeat:
         ValueError: Shapes do not fit, or `combine` is another.
     """
 
-    def __init__(self, attention, patch_boxes, image_size, index=None, combine="sum"):
+    def __init__(
+        self,
+        attention: np.ndarray,
+        patch_boxes: np.ndarray,
+        image_size: tuple[int, int],
+        index: np.ndarray | None = None,
+        combine: str = "sum",
+    ) -> None:
         check_one_of("combine", combine, ("sum", "product"))
         self._attention, self._index = np.asarray(attention, dtype="float32"), index
         expected = 3 if index is None else 2
@@ -77,7 +84,7 @@ class AttentionHeat:
         sides = np.round(patch_boxes[:, 2:] - patch_boxes[:, :2], 4)
         self._level = np.unique(sides, axis=0, return_inverse=True)[1].ravel()
 
-    def __call__(self, rows, columns):
+    def __call__(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._index is None:
             attention = self._attention[rows, columns]
         else:
@@ -85,7 +92,10 @@ class AttentionHeat:
         if self.combine == "product":
             peaks = self._product(attention)
             return peaks, peaks * self._areas
-        return tuple(np.tensordot(attention, cells, 1) for cells in (self._covered, self._masses))
+        peaks, masses = (
+            np.tensordot(attention, cells, 1) for cells in (self._covered, self._masses)
+        )
+        return peaks, masses
 
     def _product(self, attention):
         heat = np.ones((len(attention), *self._areas.shape), dtype="float32")
@@ -117,7 +127,9 @@ class ScoreMapHeat:
         ValueError: A shape does not fit, or a value is negative or not finite.
     """
 
-    def __init__(self, maps, image_size, index=None):
+    def __init__(
+        self, maps: np.ndarray, image_size: tuple[int, int], index: np.ndarray | None = None
+    ) -> None:
         self._maps, self._index = np.asarray(maps, dtype="float32"), index
         if self._maps.ndim != (4 if index is None else 3):
             raise ValueError(
@@ -140,7 +152,7 @@ class ScoreMapHeat:
         )
         self.ys, self.xs = (np.arange(side + 1) / side for side in image_size)
 
-    def __call__(self, rows, columns):
+    def __call__(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._index is None:
             maps = self._maps[rows, columns]
         else:
@@ -149,7 +161,12 @@ class ScoreMapHeat:
         return heat, heat
 
 
-def heat_pixels(heat, rows, columns, image_size):
+def heat_pixels(
+    heat: AttentionHeat | ScoreMapHeat,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    image_size: tuple[int, int],
+) -> np.ndarray:
     """Heat maps as pixels, for pictures.
 
     Args:

@@ -1,11 +1,19 @@
 """Everything a multi-label report tells besides localisation."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_patchpu.metrics.average_precision import average_precision, check_labels_and_scores
 
 
-def label_metrics(labels, scores, label_names=None, threshold=0.5):
+def label_metrics(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    label_names: Sequence[str] | None = None,
+    threshold: float = 0.5,
+) -> dict[str, Any]:
     """Average precision, and precision, recall and F1 at a threshold.
 
     Args:
@@ -55,7 +63,7 @@ def label_metrics(labels, scores, label_names=None, threshold=0.5):
         }
         for name, count, value, numbers in zip(names, present.sum(0), values, per_label)
     ]
-    summary = {"mAP": float(values.mean())}
+    summary: dict[str, Any] = {"mAP": float(values.mean())}
     for average in ("micro", "macro"):
         if num_labels > 1:
             numbers = at_threshold(average)

@@ -1,8 +1,13 @@
 """Where the attention of a label lies, against the boxes of its objects."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_patchpu.metrics.heat_maps import (
+    AttentionHeat,
+    ScoreMapHeat,
     boxes_of_label,
     check_boxes,
     heat_by_pair,
@@ -11,7 +16,12 @@ from keras_patchpu.metrics.heat_maps import (
 from keras_patchpu.validation import check_one_of
 
 
-def attention_heatmap(attention, patch_boxes, image_size, fill="shared"):
+def attention_heatmap(
+    attention: np.ndarray,
+    patch_boxes: np.ndarray,
+    image_size: tuple[int, int],
+    fill: str = "shared",
+) -> np.ndarray:
     """Lays the attention of patches over the pixels of the image, all levels added up.
 
     Args:
@@ -49,7 +59,13 @@ def attention_heatmap(attention, patch_boxes, image_size, fill="shared"):
     return heat.reshape(*attention.shape[:-1], height, width)
 
 
-def localization(heat, labels, boxes, box_labels=None, label_names=None):
+def localization(
+    heat: AttentionHeat | ScoreMapHeat,
+    labels: np.ndarray,
+    boxes: np.ndarray | Sequence[np.ndarray],
+    box_labels: Sequence[np.ndarray] | None = None,
+    label_names: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Whether the heat of the labels of images lies on their objects.
 
     Judged for every label present in an image that has a box there. The peak is the first
@@ -92,7 +108,7 @@ def localization(heat, labels, boxes, box_labels=None, label_names=None):
             f"{heat.shape}"
         )
     check_boxes(labels.shape, boxes, box_labels)
-    label_names = range(labels.shape[1]) if label_names is None else label_names
+    names = range(labels.shape[1]) if label_names is None else label_names
     rows, columns = np.nonzero(labels > 0)
     if not len(rows):
         raise ValueError("Expected at least one present label in `labels`. Received: none")
@@ -130,7 +146,7 @@ def localization(heat, labels, boxes, box_labels=None, label_names=None):
 
     per_label = [
         {"label": str(name), **summary(columns == label, all_columns == label)}
-        for label, name in enumerate(label_names)
+        for label, name in enumerate(names)
     ]
     every = summary(columns >= 0, all_columns >= 0)
     return {**every, "per_label": per_label, "pairs": pairs}

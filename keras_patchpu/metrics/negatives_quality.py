@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def negatives_quality(weights, labels_true, observed):
+def negatives_quality(
+    weights: np.ndarray, labels_true: np.ndarray, observed: np.ndarray
+) -> dict[str, float | None]:
     """Precision and recall of negatives guessed for unobserved labels.
 
     Over all labels of all images with `observed` 0, of weight w and truth y (1 present):

@@ -1,12 +1,20 @@
 """What can be said without full annotation, and the callback that says it each epoch."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_patchpu.metrics.average_precision import check_labels_and_scores
 from keras_patchpu.metrics.evaluation import Evaluation
 
 
-def observed_metrics(labels, scores, ks=(1, 3, 5), threshold=0.5):
+def observed_metrics(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    ks: Sequence[int] = (1, 3, 5),
+    threshold: float | Sequence[float] | np.ndarray = 0.5,
+) -> dict[str, Any]:
     """How well labels known present are ranked, where other labels are unknown.
 
     The rank of a known label counts the labels that are not known present with a score at
@@ -60,8 +68,14 @@ class ObservedEvaluation(Evaluation):
     After each epoch `scores` holds the predicted probabilities.
     """
 
-    def __init__(self, images, labels, batch_size=None, name="val_reciprocal_rank"):
+    def __init__(
+        self,
+        images: Any,
+        labels: np.ndarray,
+        batch_size: int | None = None,
+        name: str = "val_reciprocal_rank",
+    ) -> None:
         super().__init__(images, labels, batch_size, name)
 
-    def score(self):
+    def score(self) -> float:
         return observed_metrics(self.labels, self.scores)["mean_reciprocal_rank"]

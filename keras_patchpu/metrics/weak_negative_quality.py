@@ -1,7 +1,9 @@
 """How right the weak negatives are, at the end of every epoch."""
 
 import csv
+import os
 import pathlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -37,7 +39,15 @@ class WeakNegativeQuality(keras.callbacks.Callback):
         ValueError: Numbers of images or labels differ, or an argument is out of range.
     """
 
-    def __init__(self, images, observed, labels, theta=0.0, batch_size=32, path=None):
+    def __init__(
+        self,
+        images: Any,
+        observed: np.ndarray,
+        labels: np.ndarray,
+        theta: float = 0.0,
+        batch_size: int = 32,
+        path: str | os.PathLike | None = None,
+    ) -> None:
         super().__init__()
         check_number("theta", theta, minimum=0, maximum=1)
         check_positive_integer("batch_size", batch_size)

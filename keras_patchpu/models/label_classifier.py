@@ -1,6 +1,8 @@
 """What the classifiers share: training by losses that want more than probabilities."""
 
 import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,12 +13,20 @@ from keras_patchpu.array_checks import check_images, check_labels, known_shape
 from keras_patchpu.validation import check_numbers
 
 
+@keras.saving.register_keras_serializable(package="keras_patchpu")
 class LabelClassifier(keras.Model):
     """A functional model from images to probabilities `(B, L)` of labels.
 
-    Subclasses call the constructor of a functional model, set `num_labels`, and define
-    `intermediates(images, training, names)`. `fit`, `evaluate`, `predict` and `save` are
-    Keras's own.
+    Any functional model becomes one by the tensors that a loss may want, by name:
+
+    ```python
+    outputs = {"probabilities": p, "logits": z, "image_embeddings": e}
+    model = LabelClassifier(images, outputs)
+    ```
+
+    These are its intermediates. What the model returns are the probabilities. `fit`, `evaluate`,
+    `predict` and `save` are Keras's own. A subclass that makes its layers itself gives the
+    probabilities alone as `outputs` and defines `intermediates`.
 
     A loss that needs more than probabilities says so in an attribute `inputs`, a tuple of
     names, and gets a dict of them as `y_pred`. They are looked up
@@ -36,19 +46,57 @@ class LabelClassifier(keras.Model):
     tensors, `tf.data`, generators and the `*_on_batch` methods are not looked at: there
     `keras.callbacks.TerminateOnNaN()` ends training at the first loss that is not finite.
     (`ImageBatches` checks its array, and `FileBatches` reads uint8.)
+
+    Args:
+        inputs: `keras.Input` of images `(B, H, W, 3)`, values from 0 to 255.
+        outputs: Dict of symbolic tensors by name, `"probabilities"` `(B, L)` among them, or
+            the probabilities alone.
+        name: Of the model. Defaults to `None`: one that Keras makes.
+        label_names: L strings, kept with the model. Defaults to `None`.
+        thresholds: L numbers from 0 to 1, kept with the model. Defaults to `None`.
+
+    Raises:
+        ValueError: The inputs are no images, or the outputs hold no probabilities `(B, L)`.
     """
 
     _named_outputs = None
     _label_names = None
     _thresholds = None
+    predict_function: Any
+
+    # (Keras takes a subclass for a functional model if it has these three and keywords.)
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        name: str | None = None,
+        *,
+        label_names: Sequence[str] | None = None,
+        thresholds: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(inputs, outputs, name=name, **kwargs)
+        shape: Any = getattr(_by_name(outputs).get("probabilities"), "shape", ())
+        if len(shape) != 2 or shape[1] is None:
+            raise ValueError(
+                "Expected `outputs` to be probabilities (B, L), or a dict that holds them as "
+                f"'probabilities'. Received: {outputs}"
+            )
+        if len(self.inputs) != 1 or len(self.inputs[0].shape) != 4:
+            raise ValueError(f"Expected `inputs` to be images (B, H, W, 3). Received: {inputs}")
+        self.num_labels = shape[1]
+        height, width = self.inputs[0].shape[1:3]
+        self.image_size = (height, width)
+        self.label_names = label_names
+        self.thresholds = thresholds
 
     @property
-    def label_names(self):
+    def label_names(self) -> tuple[str, ...] | None:
         """L strings, or `None`. Set it to name the labels of the model."""
         return self._label_names
 
     @label_names.setter
-    def label_names(self, names):
+    def label_names(self, names: Iterable[str] | None) -> None:
         if names is not None:
             names = tuple(names)
             wrong = [name for name in names if not isinstance(name, str)]
@@ -60,23 +108,39 @@ class LabelClassifier(keras.Model):
         self._label_names = names
 
     @property
-    def thresholds(self):
+    def thresholds(self) -> tuple[float, ...] | None:
         """L numbers from 0 to 1, or `None`. Set it to change from where labels are predicted."""
         return self._thresholds
 
     @thresholds.setter
-    def thresholds(self, thresholds):
+    def thresholds(self, thresholds: Sequence[float] | None) -> None:
         if thresholds is not None:
             check_numbers("thresholds", thresholds, self.num_labels, minimum=0, maximum=1)
             thresholds = tuple(float(threshold) for threshold in thresholds)
         self._thresholds = thresholds
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """Numbers in the network's weights, without what a loss trains beside it."""
         return sum(layer.count_params() for layer in self.layers)
 
-    def explain(self, images, names=None):
+    def intermediates(
+        self, images: Any, training: bool | None = None, names: Iterable[str] | None = None
+    ) -> dict[str, Any]:
+        """What lies between an image and its probabilities, as tensors, by name.
+
+        Args:
+            images: `(B, H, W, 3)`, values from 0 to 255.
+            training: As in `call`.
+            names: Names of those wanted; others are left out. Defaults to `None`: all.
+
+        Returns:
+            Dict of the outputs that the model was made with.
+        """
+        outputs = _by_name(super().call(images, training=training))
+        return {name: outputs[name] for name in outputs if names is None or name in names}
+
+    def explain(self, images: Any, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """Intermediates of a batch, as NumPy arrays, in inference.
 
         Args:
@@ -98,7 +162,13 @@ class LabelClassifier(keras.Model):
             for name, value in outputs.items()
         }
 
-    def predict_outputs(self, images, names, batch_size=None, verbose=0):
+    def predict_outputs(
+        self,
+        images: Any,
+        names: Iterable[str],
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+    ) -> dict[str, np.ndarray]:
         """As `predict`, but a dict of intermediates instead of probabilities alone.
 
         Args:
@@ -124,7 +194,8 @@ class LabelClassifier(keras.Model):
 
     def _check_arrays(self, images, labels=None):
         if isinstance(images, np.ndarray):
-            check_images(images, self.input_shape[1:3])
+            size = self.inputs[0].shape[1:3]
+            check_images(images, None if None in size else size)
         labels = labels.get("labels") if isinstance(labels, dict) else labels
         if isinstance(labels, np.ndarray):
             check_labels(labels)
@@ -135,7 +206,7 @@ class LabelClassifier(keras.Model):
             self._check_arrays(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def predict(self, x, batch_size=None, **kwargs):
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> np.ndarray:
         self._check_arrays(x)
         if distribution.num_devices() and isinstance(x, np.ndarray):
             x, batch_size = distribution.ArrayBatches(x, batch_size or 32), None
@@ -150,8 +221,13 @@ class LabelClassifier(keras.Model):
 
     def call(self, inputs, training=None, mask=None):
         if self._named_outputs is None:
-            return super().call(inputs, training=training, mask=mask)
+            outputs = super().call(inputs, training=training, mask=mask)
+            return _by_name(outputs)["probabilities"]
         return self.intermediates(inputs, training=training, names=self._named_outputs)
+
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        outputs = super().compute_output_spec(inputs, training=training, mask=mask)
+        return _by_name(outputs)["probabilities"]
 
     @contextlib.contextmanager
     def _returning(self, names):
@@ -255,9 +331,21 @@ class LabelClassifier(keras.Model):
         y = y["labels"] if isinstance(y, dict) else y
         return super().compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
+    def get_config(self):
+        config = super().get_config()
+        if "layers" in config:  # not a subclass with a constructor of its own
+            config.update({"label_names": self.label_names, "thresholds": self.thresholds})
+        return config
+
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        if "layers" in config:
+            return super().from_config(config, custom_objects)
         return cls(**config)
+
+
+def _by_name(outputs):
+    return outputs if isinstance(outputs, dict) else {"probabilities": outputs}
 
 
 class _EpochCounter(keras.layers.Layer):

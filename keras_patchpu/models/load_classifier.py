@@ -1,12 +1,17 @@
 """Classifiers from files that may be damaged, or made by somebody who means harm."""
 
+import hashlib
 import json
+import os
 import pathlib
 import re
 import zipfile
+from collections.abc import Sequence
 
 import keras
 
+from keras_patchpu.models.hub import PARTS, download, is_hub_address
+from keras_patchpu.models.label_classifier import LabelClassifier
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
 from keras_patchpu.validation import FileError
@@ -28,29 +33,39 @@ _PARTS = ("config.json", "model.weights.h5")
 _SHOWN = 300
 
 
-def load_classifier(path, compile=True, label_names=None, kinds=None, max_bytes=MAX_BYTES):
+def load_classifier(
+    path: str | os.PathLike,
+    compile: bool = True,
+    label_names: Sequence[str] | None = None,
+    kinds: type | tuple[type, ...] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> LabelClassifier:
     """Loads a classifier of this package in Keras's safe mode.
 
-    Nothing in the file is run: before Keras reads it, it must be a whole archive of a classifier
-    whose configuration names nothing but Keras's initializers, losses, metrics, optimizers and
-    the like, and what was registered by `keras.saving.register_keras_serializable`.
+    Nothing in the file is run: before Keras reads it, it must be a whole archive (or a folder of
+    the same parts, as on the Hub) of a classifier whose configuration names nothing but Keras's
+    initializers, losses, metrics, optimizers and the like, and what was registered by
+    `keras.saving.register_keras_serializable`.
 
     Args:
-        path: A .keras file, or a run folder, which stands for its last.keras.
+        path: A .keras file, or a run folder, which stands for its last.keras; or
+            `"hf://user/name"` for a model on the Hugging Face Hub (extra `hub`), which is
+            downloaded into the cache of `huggingface_hub`; or such a folder.
         compile: Whether to load loss and optimizer too. Defaults to `True`.
         label_names: The labels that it must have, in their order, as a classifier without
             names has their number. Defaults to `None`: any.
         kinds: Class of the classifier, or tuple of classes. Defaults to `None`:
             `PatchClassifier` or `ResNetClassifier`.
-        max_bytes: Largest size of the archive unpacked. Defaults to 2 GiB.
+        max_bytes: Largest size of the archive unpacked. Defaults to 2 GiB. What is downloaded
+            is looked at afterwards.
 
     Returns:
         The classifier.
 
     Raises:
-        FileError: The file is missing, is no .keras archive, is cut off or damaged, contains
-            code, holds another model, has weights that do not fit its configuration, or is of
-            other labels. A `ValueError`.
+        FileError: The file is missing or cannot be downloaded, is no .keras archive, is cut off
+            or damaged, contains code, holds another model, has weights that do not fit its
+            configuration, or is of other labels. A `ValueError`.
     """
     path = model_file(path)
     config = _read_config(path, max_bytes)
@@ -65,19 +80,44 @@ def load_classifier(path, compile=True, label_names=None, kinds=None, max_bytes=
 
 
 def model_file(path):
-    """The .keras file of a path that may be a run folder, or a FileError if there is none."""
-    path = pathlib.Path(path)
+    """The .keras file of a path that may be a run folder, or a FileError if there is none.
+
+    Of an address on the Hub, the folder that it was downloaded into.
+    """
+    path = download(path) if is_hub_address(path) else pathlib.Path(path)
     if path.is_dir():
+        if all((path / part).is_file() for part in _PARTS):
+            return path
         if not (path / "last.keras").is_file():
-            raise FileError(f"The folder {path} holds no last.keras: it is not a run folder")
+            raise FileError(
+                f"The folder {path} holds no last.keras: it is not a run folder. Nor does it hold "
+                f"{' and '.join(_PARTS)}, as a model on the Hub"
+            )
         return path / "last.keras"
     if not path.is_file():
         raise FileError(f"There is no model {path}. Give a .keras file or a run folder")
     return path
 
 
+def model_digest(path):
+    """SHA-256 of what decides a model: the bytes of a .keras file, or those of a folder's parts."""
+    digest = hashlib.sha256()
+    for file in [path / part for part in PARTS] if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _read_config(path, max_bytes):
-    """The configuration in a .keras archive that is whole."""
+    """The configuration in a .keras archive that is whole, or in a folder of its parts."""
+    if path.is_dir():
+        size = sum((path / part).stat().st_size for part in _PARTS)
+        if size > max_bytes:
+            raise FileError(f"{path} has {size:,} bytes, more than the limit of {max_bytes:,}")
+        try:
+            return json.loads((path / "config.json").read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise FileError(f"{path} is damaged: its config.json is no JSON. {_MEND}") from error
     if path.suffix != ".keras":  # Keras reads files with other endings in other ways
         raise FileError(f"Expected the name of a model file to end with .keras. Received: {path}")
     try:

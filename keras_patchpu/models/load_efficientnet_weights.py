@@ -1,12 +1,16 @@
 """Weights of a stock EfficientNet-B0 for the patch embedder."""
 
+from typing import TypeVar
+
 import keras
 import numpy as np
 
 from keras_patchpu.layers import PatchEmbedder
 
+Model = TypeVar("Model")  # a layer or a model of the same kind comes back
 
-def load_efficientnet_weights(model, efficientnet):
+
+def load_efficientnet_weights(model: Model, efficientnet: keras.Model) -> Model:
     """Copies stem and blocks 1a to 3b of an EfficientNet-B0 into a patch embedder.
 
     Activations after each block are then those of `efficientnet`, its input

@@ -1,6 +1,10 @@
 """The paper's network: blocks 1 to 5 as one Keras model."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_patchpu.layers import (
@@ -82,27 +86,27 @@ class PatchClassifier(LabelClassifier):
 
     def __init__(
         self,
-        num_labels,
-        image_size=(640, 640),
-        patch_size=64,
-        num_downsamples=3,
-        downsample_ratio=2,
-        strides=None,
-        max_patches_per_level=None,
-        features=256,
-        hidden_units=256,
-        codebook_initializer=None,
-        batch_norm=True,
-        batch_norm_momentum=0.99,
-        pixel_mean=(0.0, 0.0, 0.0),
-        pixel_variance=(1.0, 1.0, 1.0),
-        rematerialize=False,
-        seed=None,
-        label_names=None,
-        thresholds=None,
-        image_fit="stretch",
-        **kwargs,
-    ):
+        num_labels: int,
+        image_size: tuple[int, int] = (640, 640),
+        patch_size: int = 64,
+        num_downsamples: int = 3,
+        downsample_ratio: int = 2,
+        strides: int | None = None,
+        max_patches_per_level: int | None = None,
+        features: int = 256,
+        hidden_units: int | None = 256,
+        codebook_initializer: keras.Initializer | str | None = None,
+        batch_norm: bool = True,
+        batch_norm_momentum: float = 0.99,
+        pixel_mean: Sequence[float] = (0.0, 0.0, 0.0),
+        pixel_variance: Sequence[float] = (1.0, 1.0, 1.0),
+        rematerialize: bool = False,
+        seed: int | None = None,
+        label_names: Sequence[str] | None = None,
+        thresholds: Sequence[float] | None = None,
+        image_fit: str = "stretch",
+        **kwargs: Any,
+    ) -> None:
         dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
         if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
             raise ValueError(
@@ -110,7 +114,7 @@ class PatchClassifier(LabelClassifier):
             )
         for side in image_size:
             check_positive_integer("image_size", side)
-        image_size = tuple(image_size)
+        image_size = (image_size[0], image_size[1])
         check_one_of("image_fit", image_fit, ("stretch", "pad"))
 
         # === Layers ===
@@ -167,7 +171,9 @@ class PatchClassifier(LabelClassifier):
         self.image_fit = image_fit
         self._policy = dtype
 
-    def intermediates(self, images, training=None, names=None):
+    def intermediates(
+        self, images: Any, training: bool | None = None, names: Iterable[str] | None = None
+    ) -> dict[str, Any]:
         """Everything between an image and its probabilities, as tensors, by name.
 
         Args:
@@ -216,11 +222,11 @@ class PatchClassifier(LabelClassifier):
         return self.shared_softmax_head.log_odds_of_all(embeddings)
 
     @property
-    def patch_boxes(self):
+    def patch_boxes(self) -> np.ndarray:
         """Boxes `(P, 4)` of the patches, see `PatchExtractor.patch_boxes`."""
         return self.patch_extractor.patch_boxes(self.image_size)
 
-    def with_strides(self, strides):
+    def with_strides(self, strides: int) -> "PatchClassifier":
         """A copy with the same weights that moves its window by other steps.
 
         With small steps it sees patches between those that it was trained on, so that heat maps
@@ -238,7 +244,7 @@ class PatchClassifier(LabelClassifier):
             new.set_weights(own.get_weights())
         return model
 
-    def fused(self):
+    def fused(self) -> "PatchClassifier":
         """A copy for prediction, its batch norms folded into the convolutions.
 
         The copy has the same probabilities up to rounding (1e-4), no running statistics
@@ -255,7 +261,7 @@ class PatchClassifier(LabelClassifier):
             model.jit_compile = self.patch_extractor.patch_size <= _LARGEST_PREDICTED_WITH_XLA
         return model
 
-    def compile(self, *args, jit_compile="auto", **kwargs):
+    def compile(self, *args: Any, jit_compile: bool | str = "auto", **kwargs: Any) -> None:
         """As `keras.Model.compile`, with another choice of `jit_compile="auto"`.
 
         Keras leaves XLA off on a CPU with TensorFlow; for patches of up to 32 pixels it is

@@ -1,5 +1,8 @@
 """The paper's point of comparison: ResNet-50 with a score map for each label."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -53,17 +56,17 @@ class ResNetClassifier(LabelClassifier):
 
     def __init__(
         self,
-        num_labels,
-        image_size=(448, 448),
-        weights=None,
-        width=1.0,
-        output_stride=32,
-        batch_norm_momentum=0.99,
-        label_names=None,
-        thresholds=None,
-        image_fit="stretch",
-        **kwargs,
-    ):
+        num_labels: int,
+        image_size: tuple[int, int] = (448, 448),
+        weights: str | None = None,
+        width: float = 1.0,
+        output_stride: int = 32,
+        batch_norm_momentum: float = 0.99,
+        label_names: Sequence[str] | None = None,
+        thresholds: Sequence[float] | None = None,
+        image_fit: str = "stretch",
+        **kwargs: Any,
+    ) -> None:
         dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
         check_positive_integer("num_labels", num_labels)
         if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
@@ -81,7 +84,7 @@ class ResNetClassifier(LabelClassifier):
             raise ValueError(
                 f"Expected `weights=None` with a `width` other than 1. Received: width={width}"
             )
-        image_size = tuple(image_size)
+        image_size = (image_size[0], image_size[1])
 
         # === Layers ===
         feature_extractor = _feature_extractor(
@@ -111,7 +114,9 @@ class ResNetClassifier(LabelClassifier):
         self.image_fit = image_fit
         self._policy = dtype
 
-    def intermediates(self, images, training=None, names=None):
+    def intermediates(
+        self, images: Any, training: bool | None = None, names: Iterable[str] | None = None
+    ) -> dict[str, Any]:
         """What lies between an image and its probabilities, as tensors, by name.
 
         Args:

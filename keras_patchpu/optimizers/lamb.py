@@ -1,6 +1,8 @@
 """LAMB as published, with weight decay inside the trust ratio."""
 
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -49,17 +51,17 @@ class Lamb(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-6,
-        weight_decay=0.0,
-        no_weight_decay=None,
-        no_layer_adaptation=None,
-        learning_rate_multipliers=None,
-        name="lamb",
-        **kwargs,
-    ):
+        learning_rate: float | Callable[..., float] = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        weight_decay: float = 0.0,
+        no_weight_decay: Sequence[str] | None = None,
+        no_layer_adaptation: Sequence[str] | None = None,
+        learning_rate_multipliers: dict[str, float] | None = None,
+        name: str = "lamb",
+        **kwargs: Any,
+    ) -> None:
         check_number("beta_1", beta_1, minimum=0, below=1)
         check_number("beta_2", beta_2, minimum=0, below=1)
         check_number("epsilon", epsilon, above=0)

@@ -81,7 +81,7 @@ def whole_run(tmp_path_factory):
 def test_the_time_before_a_stop_counts_too(tmp_path, monkeypatch):
     clock = iter([50.0, 70.0])
     monkeypatch.setattr(save_progress.time, "monotonic", lambda: next(clock))
-    (tmp_path / "metrics.csv").write_text("epoch,val_mAP\n1,0.5\n2,0.6\n")
+    (tmp_path / "metrics.csv").write_text("epoch,loss,val_mAP,seconds\n1,2,0.5,9\n2,1,0.6,9\n")
     save = SaveProgress(RunFolder(tmp_path), 4, Progress(1, 0, seconds=1000.0))
     save.on_epoch_begin(1)
     assert save._seconds() == 1020

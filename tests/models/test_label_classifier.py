@@ -10,8 +10,9 @@ from keras_patchpu.losses import (
     RegularizedOnlineLabelEstimation,
     WeakNegative,
 )
+from keras_patchpu.models import LabelClassifier
 from keras_patchpu.optimizers import Lamb
-from tests.backend import FEW_STEPS
+from tests.backend import FEW_STEPS, weight_gradients
 from tests.small import calibrated_classifier, small_classifier, small_images, small_labels
 
 
@@ -270,3 +271,109 @@ def test_from_a_generator_a_loss_that_is_not_finite_stops_training(model):
         verbose=0,
     )
     assert epochs == [0]
+
+
+# === Made of a functional model by somebody else ===
+
+
+def tensors(image_size=(32, 32)):
+    """Images and what lies between them and probabilities of 3 labels, as symbolic tensors."""
+    images = keras.Input((*image_size, 3))
+    places = keras.layers.Conv2D(3 * 4, 16, strides=16)(keras.layers.Rescaling(1 / 255)(images))
+    embeddings = keras.layers.GlobalAveragePooling2D()(places)
+    embeddings = keras.layers.Reshape((3, 4))(embeddings)
+    logits = keras.layers.Reshape((3,))(keras.layers.Dense(1)(embeddings))
+    probabilities = keras.layers.Activation("sigmoid")(logits)
+    return images, {
+        "image_embeddings": embeddings,
+        "logits": logits,
+        "probabilities": probabilities,
+    }
+
+
+def of_tensors(**kwargs):
+    keras.utils.set_random_seed(0)
+    return LabelClassifier(*tensors(), **kwargs)
+
+
+def test_the_tensors_are_the_intermediates():
+    images, outputs = tensors()
+    expected = keras.Model(images, outputs)(small_images())
+    model = LabelClassifier(images, outputs)
+    found = model.explain(small_images())
+    assert set(found) == {"image_embeddings", "logits", "probabilities"}
+    for name, values in found.items():
+        np.testing.assert_allclose(values, ops.convert_to_numpy(expected[name]), atol=1e-6)
+    assert set(model.explain(small_images(), ["logits"])) == {"logits"}
+    assert (model.num_labels, model.image_size) == (3, (32, 32))
+
+
+def test_only_probabilities_are_returned():
+    model = of_tensors()
+    expected = model.explain(small_images())["probabilities"]
+    np.testing.assert_allclose(model.predict(small_images(), verbose=0), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model(small_images(), training=True)), expected, atol=1e-6
+    )
+    assert model(keras.Input((32, 32, 3))).shape == (None, 3)
+
+
+def test_probabilities_alone_will_do():
+    images, outputs = tensors()
+    model = LabelClassifier(images, outputs["probabilities"])
+    assert list(model.explain(small_images())) == ["probabilities"]
+    assert model.num_labels == 3
+
+
+def test_a_loss_that_wants_more_trains_it():
+    model = of_tensors()
+    model.compile(keras.optimizers.SGD(0.1), WeakNegative(), **FEW_STEPS)
+    before = [ops.convert_to_numpy(weight) for weight in model.trainable_variables]
+
+    def loss():
+        return WeakNegative()(small_labels(), model.intermediates(small_images()))
+
+    expected, gradients = float(loss()), weight_gradients(model, loss)
+    history = model.fit(small_images(), small_labels(), batch_size=4, verbose=0)
+    assert history.history["loss"] == pytest.approx([expected], rel=1e-5)
+    for weight, start, gradient in zip(model.trainable_variables, before, gradients):
+        np.testing.assert_allclose(weight, start - 0.1 * gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_it_is_saved_with_names_thresholds_and_loss(tmp_path):
+    model = of_tensors(label_names=("a", "b", "c"), thresholds=(0.1, 0.5, 0.9))
+    model.compile(Lamb(1e-2), WeakNegative(theta=0.2), **FEW_STEPS)
+    model.fit(small_images(), small_labels(), batch_size=4, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(again) is LabelClassifier
+    assert (again.label_names, again.thresholds) == (("a", "b", "c"), (0.1, 0.5, 0.9))
+    assert again.loss.theta == 0.2
+    for name, values in model.explain(small_images()).items():
+        np.testing.assert_array_equal(again.explain(small_images())[name], values)
+    before = model.evaluate(small_images(), small_labels(), verbose=0)
+    assert again.evaluate(small_images(), small_labels(), verbose=0) == pytest.approx(before)
+
+
+def test_images_of_any_size():
+    model = LabelClassifier(*tensors((None, None)))
+    images = np.full((2, 48, 32, 3), 255, "uint8")
+    assert model.predict(images, verbose=0).shape == (2, 3)
+    with pytest.raises(ValueError, match="values from 256 to 256"):
+        model.predict(images + 1.0, verbose=0)
+
+
+@pytest.mark.parametrize("outputs", ["logits", "image_embeddings", "places"])
+def test_outputs_without_probabilities_are_refused(outputs):
+    images, found = tensors()
+    found["places"] = found["image_embeddings"]
+    del found["probabilities"]
+    chosen = found["image_embeddings"] if outputs == "places" else {outputs: found[outputs]}
+    with pytest.raises(ValueError, match=r"probabilities \(B, L\), or a dict"):
+        LabelClassifier(images, chosen)
+
+
+def test_inputs_that_are_no_images_are_refused():
+    inputs = keras.Input((5,))
+    with pytest.raises(ValueError, match=r"images \(B, H, W, 3\)"):
+        LabelClassifier(inputs, keras.layers.Dense(3, activation="sigmoid")(inputs))

@@ -2,14 +2,18 @@
 
     PYTHONPATH=tests python tests/programs/repeat_runs.py FOLDER LOSS
 
+The third also writes for TensorBoard, where that is installed, which must change nothing.
+
 Prints a JSON object: in what the second and the third differ from the first, and how many of
 the epochs the third had done when it was stopped. A process of its own, since what makes
 operations deterministic cannot be undone.
 """
 
 import dataclasses
+import importlib.util
 import json
 import pathlib
+import shutil
 import signal
 import sys
 
@@ -41,13 +45,16 @@ def main(folder, loss):
     }
     train(configs["first"], verbose=0)
     train(configs["second"], verbose=0)
-    stopped = configs["third"]
+    logs = importlib.util.find_spec("tensorboard") is not None
+    stopped = dataclasses.replace(configs["third"], tensorboard=logs)
     try:
         run(stopped, *prepare(stopped), verbose=0, stopping=Stopping(folder / "third", 2))
     except SystemExit:
         pass
     found = {"done": RunFolder(folder / "third").progress().epochs}
     train(dataclasses.replace(stopped, resume=True), verbose=0)
+    if logs:
+        shutil.rmtree(folder / "third" / "tensorboard")  # must be there
     for name in ("second", "third"):
         compare(folder / "first", folder / name, folder / "wrong.json")
         found[name] = json.loads((folder / "wrong.json").read_text())
