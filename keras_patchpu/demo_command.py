@@ -22,8 +22,8 @@ def demo(arguments):
         arguments: List of strings, without the command's name.
 
     Raises:
-        SystemExit: Code 2 and a message on stderr for what a user can mend; 128 + 2 after
-            Ctrl-C; code 0 after `--help`, or when the process is told to end.
+        SystemExit: Code 2 and a message on stderr for what a user can mend; 128 + the
+            number of the signal that ended it, such as Ctrl-C; code 0 after `--help`.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -75,6 +75,10 @@ def _demo(options):
     if not 0 <= options.port <= _LARGEST_PORT:
         raise ValueError(f"Expected --port from 0 to {_LARGEST_PORT}. Received: {options.port}")
     with contextlib.ExitStack() as stack:
+        for name in ("SIGTERM", "SIGHUP"):  # by themselves they would leave the folder behind
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                stack.callback(signal.signal, number, signal.signal(number, _end))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="patchpu-demo-"))
         # Read when Gradio is imported, or later: no telemetry, and uploads end with the process.
         os.environ |= {
@@ -106,6 +110,10 @@ def _demo(options):
         port = listening.getsockname()[1]
         print(f"The page is at http://{host}:{port} until Ctrl-C", flush=True)
         server.run(sockets=[listening])
+
+
+def _end(number, _):
+    raise SystemExit(128 + number)
 
 
 def _check_gradio():

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import sys
@@ -550,7 +551,8 @@ def test_without_the_extra(folder, monkeypatch, capsys):
     assert "pip install 'keras_patchpu[demo]'" in capsys.readouterr().err
 
 
-def test_the_command_serves_the_model_with_its_examples(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_the_model_until_a_signal(folder, monkeypatch, capsys, number):
     pytest.importorskip("gradio", reason="needs the extra `demo`")
     uvicorn = pytest.importorskip("uvicorn")
     served = []
@@ -558,13 +560,15 @@ def test_the_command_serves_the_model_with_its_examples(folder, monkeypatch, cap
     def run(server, sockets):
         served.append((server.config.app, sockets[0].getsockname()))
         assert os.path.isdir(os.environ["GRADIO_TEMP_DIR"])
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
+    before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(uvicorn.Server, "run", run)
     monkeypatch.chdir(folder)
     with pytest.raises(SystemExit) as ended:
         demo_command.demo(["last.keras", "--port", "0", "--examples", "0.png", "notes.txt"])
-    assert ended.value.code == 130
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(signal.SIGTERM) == before
     ((_, (host, port)),) = served
     assert host == "127.0.0.1" and port > 0
     output, errors = capsys.readouterr()
