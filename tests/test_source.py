@@ -18,6 +18,7 @@ MAY_PRINT = (
     "export_command.py",
     "inspect_images.py",
     "predict_command.py",
+    "shards.py",
     "table1_command.py",
     "thresholds.py",
 )

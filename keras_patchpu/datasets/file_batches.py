@@ -118,7 +118,7 @@ class FileBatches(keras.utils.PyDataset):
             )
             yield slice(part.start, part.stop), batches
 
-    def numbers(self, index):
+    def numbers(self, index: int) -> np.ndarray:
         """Numbers of the images of a batch."""
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 

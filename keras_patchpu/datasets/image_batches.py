@@ -70,7 +70,7 @@ class ImageBatches(keras.utils.PyDataset):
     def __len__(self):
         return math.ceil(len(self.images) / self.batch_size)
 
-    def numbers(self, index):
+    def numbers(self, index: int) -> np.ndarray:
         """Numbers of the images of a batch."""
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
 

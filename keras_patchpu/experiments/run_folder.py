@@ -114,10 +114,9 @@ class RunFolder:
 
     def save_model(self, model, name, comment=b""):
         """Saves a model; the comment goes into the same file."""
-        if not self.writes:
-            return
-        with distribution.alone():
-            save_whole(self / name, model, comment)
+        if self.writes:
+            with distribution.alone():
+                save_whole(self / name, model, comment)
 
     def save_picture(self, figure, name):
         with whole_file(self / name) as temporary:
