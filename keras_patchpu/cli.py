@@ -158,6 +158,8 @@ def train(arguments):
         folder, data = _prepared(prepare, config)
     except (ValueError, OSError) as error:
         _fail(error, 2, in_all=True)
+    except Exception as error:
+        _fail_together(error, "Start all processes again")
     if folder.writes:
         print(yaml.safe_dump({"run folder": config.output, **config.settings()}, sort_keys=False))
     try:
@@ -174,15 +176,8 @@ def train(arguments):
     except FileError as error:  # of the run to go on with
         _fail(error, 2)
     except Exception as error:
-        if distribution.num_processes() == 1:
-            raise
-        traceback.print_exc()
-        _fail(
-            "the processes cannot go on together; if this one has no fault, another has ended: "
-            f"{type(error).__name__}, see above\nGo on from the last checkpoint with --resume "
-            f"--output {config.output}, in all processes",
-            1,
-        )
+        advice = f"Go on from the last checkpoint with --resume --output {config.output}"
+        _fail_together(error, f"{advice}, in all processes")
     if report is None:
         return
     if report["val_mAP"] is not None:
@@ -208,6 +203,7 @@ def _prepared(prepare, config):
         content = config.to_yaml().encode() + np.ascontiguousarray(result[1].observed).tobytes()
     except Exception as error:
         problem, content = error, b""
+    distribution.wait_for_all()
     failed = distribution.gathered(int(problem is not None))
     digests = distribution.gathered(zlib.crc32(content) >> 1)
     if problem is not None:
@@ -217,6 +213,19 @@ def _prepared(prepare, config):
     if len(set(digests)) > 1:
         raise ValueError("Expected the same settings and labels in all processes. They differ")
     return result
+
+
+def _fail_together(error, advice):
+    """Ends a process that trains with others; raises what happened to one that does not."""
+    distribution = sys.modules.get("keras_patchpu.distribution")
+    if distribution is None or distribution.num_processes() == 1:
+        raise error
+    traceback.print_exc()
+    _fail(
+        "the processes cannot go on together; if this one has no fault, another has ended: "
+        f"{type(error).__name__}, see above\n{advice}",
+        1,
+    )
 
 
 def _fail(message, code, in_all=False):

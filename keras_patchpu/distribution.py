@@ -15,6 +15,8 @@ import numpy as np
 # A process that gave no sign of life for so long counts as dead, and ends the others.
 _HEARTBEAT_SECONDS = 20
 _SECONDS_TO_START = 300
+# Nobody knows how long the others look over their images; a dead one is noticed before.
+_SECONDS_TO_PREPARE = 24 * 3600
 # Among the labels of a batch: an array with as many columns as the batch has images.
 _COUNT = "images_in_batch"
 
@@ -68,6 +70,7 @@ def start(batch_size, coordinator=None, processes=1, rank=0):
             f"devices. Received: {batch_size}"
         )
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    gathered(0)  # connects the processes while they are at the same place, see `wait_for_all`
 
 
 def leave():
@@ -119,6 +122,20 @@ def gathered(number):
     from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(np.asarray([number], "int32")).ravel().tolist()
+
+
+def wait_for_all():
+    """Waits until all processes are here, once a run.
+
+    What is exchanged between CPUs fails where a process comes half a minute after another.
+    """
+    if num_processes() == 1:
+        return
+    try:
+        from jax._src.distributed import global_state
+    except ImportError:  # not public
+        return
+    global_state.client.wait_at_barrier("keras_patchpu_prepared", _SECONDS_TO_PREPARE * 1000)
 
 
 def copy_from_first(path):
