@@ -289,7 +289,9 @@ def make_server(page, listening):
     )
     app.add_middleware(_WithPolicy)
     # Pages that are open keep a connection: it is cut off after a second.
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    return uvicorn.Server(
+        uvicorn.Config(app, log_config=None, log_level="warning", timeout_graceful_shutdown=1)
+    )
 
 
 def listen(host, port):
