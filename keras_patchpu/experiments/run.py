@@ -105,7 +105,8 @@ def _run(config, folder, data, verbose, stopping, further):
     # What goes on: the last whole checkpoint, and what it says it has done.
     progress = Progress()
     if config.resume:
-        distribution.copy_from_first(folder / "last.keras")
+        for name in ("last.keras", "metrics.csv", "negatives.csv"):
+            distribution.copy_from_first(folder / name)
     if config.resume and (folder / "last.keras").exists():
         model = _load_model(config, folder, validation.label_names)
         iterations = 0
