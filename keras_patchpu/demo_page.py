@@ -187,8 +187,9 @@ def make_page(explainer, examples=(), name="model"):
         light = {"concurrency_limit": 8, "trigger_mode": "always_last", **hidden}
         given = [tags, download]
         rule.input(on_rule, [state, chosen, rule, *sliders], [*given, *sliders], **light)
-        for slider in sliders:
-            slider.input(on_slider, [state, chosen, *sliders], [*given, rule], **light)
+        # One event of all sliders: of those that follow each other quickly the last counts.
+        moves = [slider.input for slider in sliders]
+        gr.on(moves, on_slider, [state, chosen, *sliders], [*given, rule], **light)
     return page
 
 

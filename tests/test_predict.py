@@ -471,7 +471,7 @@ def test_a_cut_inside_a_quoted_name_with_a_line_break(folder, tmp_path):
     content = output.read_bytes()
     start = content.index(b"\n", content.rindex(b'"b"')) + 1  # after the line break in the name
     settings = {"top_k": None, "boxes": False, "scores": True, "overlays": None, "max_pixels": None}
-    model = module.hashlib.sha256((folder / "last.keras").read_bytes()).hexdigest()
+    model = hashlib.sha256((folder / "last.keras").read_bytes()).hexdigest()
     part.with_name("tags.csv.part.json").write_text(json.dumps({"model": model, **settings}))
     part.write_bytes(content[:start])
     assert run(folder, *images, "--output", output, "--overwrite") == 0

@@ -4,6 +4,7 @@ import tracemalloc
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, UnidentifiedImageError
 
@@ -180,7 +181,10 @@ def jpeg(width, height):
 @pytest.mark.parametrize("max_pixels", [100_000_000, 1000])
 def test_bombs_of_every_format(bomb, max_pixels):
     assert len(bomb) < 3000
-    with pytest.raises(ImageError, match=f"bomb: .* more than the limit of {max_pixels:,}"):
+    expected = f"more than the limit of {max_pixels:,}"
+    if bomb[8:12] == b"WEBP" and int(PIL.__version__.split(".")[0]) < 13:
+        expected = "damaged or unreadable"  # Pillow's decoder wants all of the file at once
+    with pytest.raises(ImageError, match=f"bomb: .*{expected}"):
         read_image(bomb, (8, 8), name="bomb", max_pixels=max_pixels)
 
 
@@ -198,7 +202,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n0 0 10
 
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "ICO", "PPM", "TGA", "PCX", "JPEG2000"])
 def test_formats_that_are_not_listed(kind, tmp_path, monkeypatch):
-    data = EPS if kind == "EPS" else encoded(Image.new("RGB", (10, 10), "red"), kind)
+    data = EPS if kind == "EPS" else encoded(Image.new("RGB", (32, 32), "red"), kind)
     with Image.open(io.BytesIO(data)) as image:  # Pillow itself would read it
         assert image.format == kind
     path = tmp_path / "image.jpg"

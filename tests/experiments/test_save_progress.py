@@ -135,7 +135,7 @@ def test_within_an_epoch_it_saves_after_the_minutes(tmp_path, monkeypatch):
 def test_before_the_minutes_are_over_nothing_is_saved(tmp_path, monkeypatch):
     save = SaveProgress(RunFolder(tmp_path), steps_per_epoch=4, minutes=1.0)
     saved = []
-    monkeypatch.setattr(save, "_save", lambda progress, step: saved.append(step))
+    monkeypatch.setattr(save, "_save", lambda progress, step, stopping: saved.append(step))
     monkeypatch.setattr(save, "_loss_variables", list)
     monkeypatch.setattr(save, "_check_weights", lambda step: None)
     clock = iter([0.0, 59.0, 60.0, 60.0])  # begun, two looks, and how long it took
