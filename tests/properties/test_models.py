@@ -56,9 +56,18 @@ def test_any_number_type_and_layout_of_images(patch_model, pixels):
     np.testing.assert_allclose(attention.sum(axis=-1), 1, atol=1e-5)
 
 
+# Three quarters of a minute each on JAX, which compiles.
+_SLOW = [pytest.mark.slow] if keras.backend.backend() == "jax" else []
+
+
 @pytest.mark.parametrize(
     "dtype, num_labels",
-    [("float32", 1), ("float32", 3), ("mixed_float16", 3), ("mixed_bfloat16", 3)],
+    [
+        pytest.param("float32", 1, marks=_SLOW),
+        ("float32", 3),
+        pytest.param("mixed_float16", 3, marks=_SLOW),
+        pytest.param("mixed_bfloat16", 3, marks=_SLOW),
+    ],
 )
 def test_a_step_on_any_images_and_labels_leaves_finite_weights(dtype, num_labels):
     # In a batch of one colour every variance that batch norms take is 0.
