@@ -7,7 +7,7 @@ import sys
 import zipfile
 
 from keras_patchpu.validation import FileError
-from keras_patchpu.whole_files import write_whole
+from keras_patchpu.whole_files import check_output, write_whole
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -74,12 +74,7 @@ def _parser():
 
 def _card(options):
     output = pathlib.Path(options.output)
-    if output.exists() and not options.overwrite:
-        raise ValueError(
-            f"{output} is there already. Give another --output, or --overwrite to replace it"
-        )
-    if not output.parent.is_dir():
-        raise ValueError(f"There is no folder {output.parent} to write {output.name} into. Make it")
+    check_output(output, options.overwrite)
     for name, pattern in (("repository", r"[\w.-]+/[\w.-]+"), ("license", r"[a-z0-9.-]+")):
         value = options[name]
         if value is not None and not re.fullmatch(pattern, value):

@@ -17,7 +17,7 @@ from keras_patchpu.export_check import largest_difference
 from keras_patchpu.export_graph import portable
 from keras_patchpu.models import LabelClassifier, PatchClassifier, ResNetClassifier
 from keras_patchpu.validation import check_one_of
-from keras_patchpu.whole_files import whole_file, whole_folder
+from keras_patchpu.whole_files import check_output, whole_file, whole_folder
 
 # How the name of the file has to end; a SavedModel is a folder.
 ENDINGS = {"onnx": ".onnx", "tf_saved_model": "", "litert": ".tflite"}
@@ -173,12 +173,7 @@ def check_export(path, format, int8=False, overwrite=False):
         raise ValueError(
             f"Expected the output for {format} to end with {ENDINGS[format]}. Received: {path}"
         )
-    if not path.parent.is_dir():
-        raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it")
-    if path.exists() and not overwrite:
-        raise ValueError(
-            f"{path} is there already. Give another --output, or --overwrite to replace it"
-        )
+    check_output(path, overwrite)
     if path.exists() and format == "tf_saved_model" and not (path / "saved_model.pb").is_file():
         raise ValueError(f"{path} is no SavedModel, and so is not replaced by one. Give another")
     if path.is_dir() and format != "tf_saved_model":

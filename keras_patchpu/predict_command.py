@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_patchpu.predict import Tagger
 from keras_patchpu.shards import Shard, names_digest, write_shard_file
-from keras_patchpu.whole_files import whole_file
+from keras_patchpu.whole_files import check_output, whole_file
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -219,12 +219,7 @@ def _progress_bar(target):
 def _check_output(output, overwrite):
     if output.suffix not in (".csv", ".jsonl"):
         raise ValueError(f"Expected --output to end with .csv or .jsonl. Received: {output}")
-    if not output.parent.is_dir():
-        raise ValueError(f"There is no folder {output.parent} to write {output.name} into. Make it")
-    if output.exists() and not overwrite:
-        raise ValueError(
-            f"{output} is there already. Give another --output, or --overwrite to replace it"
-        )
+    check_output(output, overwrite)
 
 
 def list_images(arguments, overlays=None, allow_outside=False):

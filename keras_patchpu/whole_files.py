@@ -82,6 +82,17 @@ def save_whole(path, model, comment=b""):
             archive.comment = comment
 
 
+def check_output(path, overwrite):
+    """Raises a ValueError if there is no folder for a path, or something that has to stay."""
+    path = pathlib.Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it")
+    if path.exists() and not overwrite:
+        raise ValueError(
+            f"{path} is there already. Give another --output, or --overwrite to replace it"
+        )
+
+
 def remove_unfinished(folder):
     """Removes what killed processes left of files and folders that they had begun in a folder."""
     for path in pathlib.Path(folder).glob(f"{_PREFIX}*"):
