@@ -3,9 +3,9 @@
 import dataclasses
 import pathlib
 import re
-import sys
 import zipfile
 
+from keras_patchpu.command import add_overwrite, user_errors
 from keras_patchpu.validation import FileError
 from keras_patchpu.whole_files import check_output, write_whole
 
@@ -23,15 +23,12 @@ def card(arguments):
             `--help`.
     """
     options = _parser().parse_args(arguments)
-    try:
+    with user_errors("patchpu card"):
         _card(options)
-    except (ValueError, OSError) as error:
-        print(f"patchpu card: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def _parser():
-    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     parser = ArgumentParser(
         prog="patchpu card",
@@ -48,12 +45,7 @@ def _parser():
         "or hf://user/name.",
     )
     parser.add_argument("--output", type=str, default="README.md", help="Where to write.")
-    parser.add_argument(
-        "--overwrite",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether to replace the output if it is there.",
-    )
+    add_overwrite(parser)
     parser.add_argument(
         "--name", type=str | None, default=None, help="Title. null: the name of folder or file."
     )

@@ -17,6 +17,7 @@ from jsonargparse import (
     DefaultHelpFormatter,
 )
 
+from keras_patchpu.command import add_flag
 from keras_patchpu.experiments.config import PRESETS, TrainConfig
 from keras_patchpu.experiments.signals import collected_signals
 from keras_patchpu.validation import FileError
@@ -92,11 +93,10 @@ def _train_parser():
 
 def _add_distribution_options(parser):
     """How the run is computed: no settings of it, since its results are the same."""
-    parser.add_argument(
-        "--distribute",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Train on all devices of this machine (KERAS_BACKEND=jax). --batch-size is over all.",
+    add_flag(
+        parser,
+        "distribute",
+        "Train on all devices of this machine (KERAS_BACKEND=jax). --batch-size is over all.",
     )
     parser.add_argument(
         "--coordinator",

@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 
+from keras_patchpu.command import add_max_pixels, user_errors
 from keras_patchpu.validation import FileError
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
@@ -27,12 +28,10 @@ def demo(arguments):
     """
     options = _parser().parse_args(arguments)
     try:
-        _demo(options)
+        with user_errors("patchpu demo", ImportError):
+            _demo(options)
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
-    except (ValueError, OSError, ImportError) as error:
-        print(f"patchpu demo: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def _parser():
@@ -62,12 +61,7 @@ def _parser():
         "who can reach it, without a password.",
     )
     parser.add_argument("--port", type=int, default=7860, help="0: any that is free.")
-    parser.add_argument(
-        "--max-pixels",
-        type=int | None,
-        default=None,
-        help="Larger images are refused. null: 100 million pixels.",
-    )
+    add_max_pixels(parser)
     return parser
 
 

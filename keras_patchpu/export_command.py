@@ -1,7 +1,14 @@
 """The command `patchpu export`: a trained model as a file for other runtimes."""
 
 import pathlib
-import sys
+
+from keras_patchpu.command import (
+    add_allow_outside,
+    add_flag,
+    add_max_pixels,
+    add_overwrite,
+    user_errors,
+)
 
 # Keras and what imports it stand inside the functions, so that `--help` is quick.
 
@@ -20,15 +27,12 @@ def export(arguments):
             `--help`.
     """
     options = _parser().parse_args(arguments)
-    try:
+    with user_errors("patchpu export"):
         _export(options)
-    except (ValueError, OSError) as error:
-        print(f"patchpu export: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def _parser():
-    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     parser = ArgumentParser(
         prog="patchpu export",
@@ -46,23 +50,12 @@ def _parser():
         default=None,
         help="What to write: .onnx, .tflite or a folder. null: beside the model, with its name.",
     )
-    parser.add_argument(
-        "--overwrite",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether to replace the output if it is there.",
+    add_overwrite(parser)
+    add_flag(
+        parser, "attention", "Whether to give the attention of each label over the patches, too."
     )
-    parser.add_argument(
-        "--attention",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether to give the attention of each label over the patches, too.",
-    )
-    parser.add_argument(
-        "--int8",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether to compute with 8-bit integers; for onnx, needs --calibration.",
+    add_flag(
+        parser, "int8", "Whether to compute with 8-bit integers; for onnx, needs --calibration."
     )
     parser.add_argument(
         "--calibration",
@@ -71,18 +64,8 @@ def _parser():
         help="Folder or table of images like those to be tagged, for --int8; labels are not "
         f"looked at. Up to {_CALIBRATION_IMAGES} of them, evenly spread, are taken.",
     )
-    parser.add_argument(
-        "--max-pixels",
-        type=int | None,
-        default=None,
-        help="Larger images are refused. null: 100 million pixels.",
-    )
-    parser.add_argument(
-        "--allow-outside",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether the table may name images outside its folder.",
-    )
+    add_max_pixels(parser)
+    add_allow_outside(parser)
     return parser
 
 

@@ -10,9 +10,10 @@ import textwrap
 import warnings
 
 import numpy as np
-from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from keras_patchpu.command import add_allow_outside, user_errors
 from keras_patchpu.whole_files import whole_file
 
 # Nothing of `keras_patchpu.datasets` is imported up here: it imports Keras, and `--help` is quick.
@@ -48,7 +49,7 @@ def inspect(arguments):
     options = _parser().parse_args(arguments)
     from keras_patchpu.datasets.table import load_table
 
-    try:
+    with user_errors("patchpu inspect"):
         picture = pathlib.Path(options.picture)
         if picture.suffix.lower() != ".png" or not picture.parent.is_dir():
             raise ValueError(
@@ -74,9 +75,6 @@ def inspect(arguments):
                 with whole_file(picture) as temporary:
                     figure.savefig(temporary, dpi=110)
             print(f"\nsamples of the training images: {picture}")
-    except (ValueError, OSError) as error:
-        print(f"patchpu inspect: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
     if unreadable:
         raise SystemExit(1)
 
@@ -102,12 +100,7 @@ def _parser():
         ("few", NonNegativeInt, 10, "Labels with fewer training images are named."),
     ]:
         parser.add_argument(f"--{name}", type=kind, default=default, help=text)
-    parser.add_argument(
-        "--allow-outside",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether a table may name images outside its folder.",
-    )
+    add_allow_outside(parser)
     return parser
 
 

@@ -15,6 +15,13 @@ import time
 
 import numpy as np
 
+from keras_patchpu.command import (
+    add_allow_outside,
+    add_flag,
+    add_max_pixels,
+    add_overwrite,
+    user_errors,
+)
 from keras_patchpu.predict import Tagger
 from keras_patchpu.shards import Shard, names_digest, write_shard_file
 from keras_patchpu.whole_files import check_output, whole_file
@@ -37,11 +44,8 @@ def predict(arguments):
             what a user can mend; code 0 after `--help`.
     """
     options = _parser().parse_args(arguments)
-    try:
+    with user_errors("patchpu predict"):
         errors = _predict(options)
-    except (ValueError, OSError) as error:
-        print(f"patchpu predict: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
     if errors.count:
         print(f"{errors.count} images could not be read:", file=sys.stderr)
         for error in errors.first:
@@ -52,7 +56,7 @@ def predict(arguments):
 
 
 def _parser():
-    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     parser = ArgumentParser(
         prog="patchpu predict",
@@ -80,12 +84,7 @@ def _parser():
         help="K/N: only the K-th of N parts of the images, into an --output of its own. Give each "
         "machine another K; `patchpu merge` puts the N outputs together.",
     )
-    parser.add_argument(
-        "--overwrite",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether to replace the output if it is there.",
-    )
+    add_overwrite(parser)
     parser.add_argument(
         "--top-k",
         type=int | None,
@@ -93,37 +92,21 @@ def _parser():
         help="Tags an image, at most. null: 3, or no limit if the model has thresholds.",
     )
     parser.add_argument("--batch-size", type=int, default=16, help="Images predicted at once.")
-    parser.add_argument(
-        "--boxes",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether to write where each tag is: the box around the area connected to the peak "
+    add_flag(
+        parser,
+        "boxes",
+        "Whether to write where each tag is: the box around the area connected to the peak "
         "of its attention with at least half of the peak, in pixels.",
     )
-    parser.add_argument(
-        "--scores",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=True,
-        help="Whether to write the probabilities of all labels.",
-    )
+    add_flag(parser, "scores", "Whether to write the probabilities of all labels.", default=True)
     parser.add_argument(
         "--overlays",
         type=str | None,
         default=None,
         help="Folder for one PNG an image: the image under the attention of its tags.",
     )
-    parser.add_argument(
-        "--max-pixels",
-        type=int | None,
-        default=None,
-        help="Larger images are refused. null: 100 million pixels.",
-    )
-    parser.add_argument(
-        "--allow-outside",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether a table may name images outside its folder.",
-    )
+    add_max_pixels(parser)
+    add_allow_outside(parser)
     return parser
 
 

@@ -5,9 +5,9 @@ import hashlib
 import json
 import pathlib
 import re
-import sys
 
-from keras_patchpu.whole_files import whole_file, write_whole
+from keras_patchpu.command import add_overwrite, user_errors
+from keras_patchpu.whole_files import check_output, whole_file, write_whole
 
 # Nothing here imports a framework, so that the command is quick.
 
@@ -94,16 +94,13 @@ def merge(arguments):
             `--help`.
     """
     options = _parser().parse_args(arguments)
-    try:
+    with user_errors("patchpu merge"):
         images, errors = merge_shards(options.output, options.shards, options.overwrite)
-    except (ValueError, OSError) as error:
-        print(f"patchpu merge: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
     print(f"{options.output}: {images} images, {errors} of them could not be read")
 
 
 def _parser():
-    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     parser = ArgumentParser(
         prog="patchpu merge",
@@ -113,12 +110,7 @@ def _parser():
     )
     parser.add_argument("output", type=str, help="File to write, .csv or .jsonl as the shards.")
     parser.add_argument("shards", type=str, nargs="+", help="Outputs of all shards, in any order.")
-    parser.add_argument(
-        "--overwrite",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether to replace the output if it is there.",
-    )
+    add_overwrite(parser)
     return parser
 
 
@@ -143,8 +135,7 @@ def merge_shards(output, paths, overwrite=False):
             "Expected OUTPUT and shards that all end with .csv, or all with .jsonl. Received: "
             f"{' '.join(map(str, [output, *paths]))}"
         )
-    if output.exists() and not overwrite:
-        raise ValueError(f"{output} is there already. Give another OUTPUT, or --overwrite")
+    check_output(output, overwrite)
     shards = [(_read_shard_file(path), path) for path in paths]
     _check_whole(shards)
     shards.sort(key=lambda shard: shard[0]["shard"])

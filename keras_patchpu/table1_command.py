@@ -11,6 +11,7 @@ import tempfile
 
 import yaml
 
+from keras_patchpu.command import add_flag, user_errors
 from keras_patchpu.experiments.estimate import disk_bytes, hours, num_images, speed_key
 from keras_patchpu.experiments.grid import read_grid
 from keras_patchpu.experiments.run_grid import child_environment, num_cores, run_grid
@@ -33,7 +34,7 @@ def table1(arguments):
             failed; 128 + the signal's number if it was stopped; code 0 after `--help`.
     """
     options = _parser().parse_args(arguments)
-    try:
+    with user_errors("patchpu table1"):
         grid, output = _grid_and_output(options)
         rows = None if options.rows is None else options.rows.split(",")
         seeds = None if options.seeds is None else _integers(options.seeds)
@@ -42,9 +43,6 @@ def table1(arguments):
             print(dry_run(grid, output, rows, seeds, jobs, backend))
             return
         failures = run_grid(grid, output, rows, seeds, jobs, backend)
-    except (ValueError, OSError) as error:
-        print(f"patchpu table1: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
     print(f"\n{(output / 'table.md').read_text(encoding='utf-8')}\nledger: {output}/ledger.csv")
     if failures:
         print(f"\n{len(failures)} runs failed:", file=sys.stderr)
@@ -56,7 +54,7 @@ def table1(arguments):
 def _parser():
     from typing import Literal
 
-    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
     from jsonargparse.typing import PositiveInt
 
     parser = ArgumentParser(
@@ -98,11 +96,10 @@ def _parser():
         default=os.environ.get("KERAS_BACKEND", "tensorflow"),
         help="Keras backend of all runs; KERAS_BACKEND changes the default.",
     )
-    parser.add_argument(
-        "--dry-run",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Print the grid, and hours and disk that it needs by a few timed steps; run nothing.",
+    add_flag(
+        parser,
+        "dry-run",
+        "Print the grid, and hours and disk that it needs by a few timed steps; run nothing.",
     )
     return parser
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_patchpu.command import add_allow_outside, add_max_pixels, user_errors
 from keras_patchpu.validation import check_number, check_one_of
 from keras_patchpu.whole_files import save_whole
 
@@ -138,11 +139,8 @@ def thresholds(arguments):
             message on stderr for what a user can mend; code 0 after `--help`.
     """
     options = _parser().parse_args(arguments)
-    try:
+    with user_errors("patchpu thresholds"):
         errors = _thresholds(options)
-    except (ValueError, OSError) as error:
-        print(f"patchpu thresholds: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
     if errors:
         print(f"{len(errors)} images could not be read and were left out:", file=sys.stderr)
         for unread in errors[:_ERRORS_SHOWN]:
@@ -151,7 +149,7 @@ def thresholds(arguments):
 
 
 def _parser():
-    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
     parser = ArgumentParser(
         prog="patchpu thresholds",
@@ -177,18 +175,8 @@ def _parser():
     )
     parser.add_argument("--at-least", type=float | None, default=None, help="From 0 to 1.")
     parser.add_argument("--batch-size", type=int, default=16, help="Images predicted at once.")
-    parser.add_argument(
-        "--max-pixels",
-        type=int | None,
-        default=None,
-        help="Larger images are refused. null: 100 million pixels.",
-    )
-    parser.add_argument(
-        "--allow-outside",
-        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
-        default=False,
-        help="Whether the table may name images outside its folder.",
-    )
+    add_max_pixels(parser)
+    add_allow_outside(parser)
     return parser
 
 

@@ -89,7 +89,7 @@ def check_output(path, overwrite):
         raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it")
     if path.exists() and not overwrite:
         raise ValueError(
-            f"{path} is there already. Give another --output, or --overwrite to replace it"
+            f"{path} is there already. Give another path, or --overwrite to replace it"
         )
 
 

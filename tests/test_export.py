@@ -373,7 +373,7 @@ def test_the_page_draws_the_heat_of_fig_3():
         ),
         (["--output", "model.bin"], "Expected the output for onnx to end with .onnx. Received: m"),
         (["--output", "no/m.onnx"], "There is no folder no to write m.onnx into"),
-        (["--output", "there.onnx"], "there.onnx is there already. Give another --output, or --ov"),
+        (["--output", "there.onnx"], "there.onnx is there already. Give another path, or --ov"),
         (
             ["--output", "images", "--format", "tf_saved_model", "--overwrite"],
             "images is no SavedModel, and so is not replaced by one",
