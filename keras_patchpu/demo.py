@@ -220,7 +220,7 @@ def csv_text(found, given, label_names):
     Raises:
         ValueError: A label has a `;` in its name.
     """
-    from keras_patchpu.predict_command import Rows
+    from keras_patchpu.predict_rows import Rows
 
     rows, file = Rows(".csv", label_names, boxes=False, scores=True), io.StringIO()
     rows.write_header(file)

@@ -288,6 +288,7 @@ def browser():
         pytest.skip(f"no browser here: none of {', '.join(BROWSERS)}")
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        playwright.expect.set_options(timeout=WAIT)
         yield browser
         browser.close()
 
@@ -329,6 +330,13 @@ def upload(page, path):
             page.locator("#upload button[aria-label='Clear']")
         ).first.click()
     page.locator("#upload input[type=file]").set_input_files(path)
+
+
+def expect(locator):
+    """Playwright's assertions, which wait for what the page is about to show."""
+    from playwright.sync_api import expect
+
+    return expect(locator)
 
 
 def tags(page):
@@ -396,23 +404,24 @@ def test_a_slider_changes_the_tags_given(open_page, explainer, folder):
     assert tags(page) == ranked
     page.locator("#thresholds > button").click()
     number = page.locator("#thresholds input[type=number]")
-    assert number.count() == 3
+    expect(number).to_have_count(3)
     for label, value in enumerate([0.0, 1.0, 1.0]):
         number.nth(label).fill(str(value))
         number.nth(label).press("Enter")
     page.wait_for_function("document.querySelectorAll('#given b').length === 1")
     assert tags(page) == ["cat"]
-    assert page.locator("#rule input:checked").input_value() == "By the sliders below"
+    expect(page.locator("#rule input:checked")).to_have_value("By the sliders below")
     slider = page.locator("#thresholds input[type=range]").first
     slider.focus()
     slider.press("End")
     page.wait_for_function("document.querySelectorAll('#given b').length === 0")
     assert page.inner_text("#given") == "No tag is given."
-    assert page.locator("#tags u").count() == 3
+    expect(page.locator("#tags u")).to_have_count(3)
     page.locator("#rule input").first.check()
     page.wait_for_function("document.querySelectorAll('#given b').length === 3")
     assert tags(page) == ranked
-    assert [number.nth(label).input_value() for label in range(3)] == ["0.5"] * 3
+    for label in range(3):
+        expect(number.nth(label)).to_have_value("0.5")
     assert page.locator("#rule input:checked").input_value() == "The best three"
 
 
@@ -438,9 +447,10 @@ def test_what_is_no_image_is_refused_and_the_page_goes_on(open_page, explainer, 
     page = open_page()
     upload(page, folder / "notes.txt")
     page.get_by_text("notes.txt: not an image that can be read").wait_for()
-    assert page.locator("#message [role=alert]").count() == 1
-    assert page.locator("#overlay img").count() == page.locator("#tags label").count() == 0
-    assert page.locator("#download").is_disabled()
+    expect(page.locator("#message [role=alert]")).to_have_count(1)
+    expect(page.locator("#overlay img")).to_have_count(0)
+    expect(page.locator("#tags label")).to_have_count(0)
+    expect(page.locator("#download")).to_be_disabled()
     upload(page, folder / "bomb.png")
     page.get_by_text("bomb.png: 10000000000 pixels are more than the limit").or_(
         page.get_by_text("bomb.png: 100000 x 100000 pixels are more than the limit")
@@ -448,7 +458,7 @@ def test_what_is_no_image_is_refused_and_the_page_goes_on(open_page, explainer, 
     upload(page, folder / "1.png")
     picture(page)
     assert tags(page) == expected_of(explainer, folder / "1.png")[1]
-    assert page.locator("#message [role=alert]").count() == 0
+    expect(page.locator("#message [role=alert]")).to_have_count(0)
 
 
 def test_at_the_width_of_a_phone(open_page):
