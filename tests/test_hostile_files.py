@@ -302,7 +302,7 @@ def test_damaged_settings_of_a_stopped_predict(settings, data, tmp_path, capsys)
 def test_damaged_rows_of_a_stopped_predict(row, data, tmp_path, monkeypatch, capsys):
     from keras_patchpu import predict_command
 
-    monkeypatch.setattr(predict_command, "_check_settings", lambda part, settings: None)
+    monkeypatch.setattr(predict_command, "check_settings", lambda part, settings: None)
     part = tmp_path / "tags.jsonl.part"
     part.write_text(f"{row}\n")
     output = tmp_path / "tags.jsonl"

@@ -13,6 +13,7 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 MAY_PRINT = (
     "card_command.py",
     "cli.py",
+    "command.py",
     "demo_command.py",
     "experiments/",
     "export_command.py",

@@ -2,14 +2,18 @@
 
 import hashlib
 import json
+import math
 import os
 import pathlib
+import random
 import re
+import threading
 import zipfile
 from collections.abc import Sequence
 
 import keras
 
+from keras_patchpu.datasets.read_image import MAX_PIXELS
 from keras_patchpu.models.hub import PARTS, download, is_hub_address
 from keras_patchpu.models.label_classifier import LabelClassifier
 from keras_patchpu.models.patch_classifier import PatchClassifier
@@ -56,20 +60,22 @@ def load_classifier(
             names has their number. Defaults to `None`: any.
         kinds: Class of the classifier, or tuple of classes. Defaults to `None`:
             `PatchClassifier` or `ResNetClassifier`.
-        max_bytes: Largest size of the archive unpacked. Defaults to 2 GiB. What is downloaded
-            is looked at afterwards.
+        max_bytes: Largest size of the archive unpacked, and of the weights that its
+            configuration declares. Defaults to 2 GiB. What is downloaded is looked at afterwards.
 
     Returns:
         The classifier.
 
     Raises:
         FileError: The file is missing or cannot be downloaded, is no .keras archive, is cut off
-            or damaged, contains code, holds another model, has weights that do not fit its
-            configuration, or is of other labels. A `ValueError`.
+            or damaged, contains code, holds another model, declares weights or images of huge
+            sizes, has weights that do not fit its configuration, or is of other labels. A
+            `ValueError`.
     """
     path = model_file(path)
     config = _read_config(path, max_bytes)
     _check_kind(path, config, kinds or (PatchClassifier, ResNetClassifier))
+    _check_declared(path, config, max_bytes)
     try:
         model = keras.saving.load_model(path, compile=compile, safe_mode=True)
     except Exception as error:  # of a damaged file Keras raises anything
@@ -192,6 +198,50 @@ def _check_kind(path, config, kinds):
             f"{path} contains {wrong[0]}, which is no part of a classifier, and is not loaded. If "
             "it is yours, register it by keras.saving.register_keras_serializable before"
         )
+
+
+def _check_declared(path, config, max_bytes):
+    """Raises a FileError if a configuration declares sizes for which there is no memory."""
+    declared = _declared_sizes(config)
+    if declared is None:
+        return
+    num_bytes, (height, width) = declared
+    if num_bytes > max_bytes:
+        raise FileError(
+            f"{path} declares weights of {num_bytes:,} bytes, more than the limit of {max_bytes:,}"
+        )
+    if height * width > MAX_PIXELS:
+        raise FileError(
+            f"{path} declares images of {height} x {width} pixels, more than the limit of "
+            f"{MAX_PIXELS:,}"
+        )
+
+
+def _declared_sizes(config):
+    """Bytes of the weights and the size of the images, or `None` if there is no such model.
+
+    The model is made without values. Keras remembers, for each thread, the variables that have
+    yet to get theirs, and would give them some here; so they are those of a thread of its own.
+    """
+    found = []
+
+    def make():
+        config_alone = {**config, "build_config": None, "compile_config": None}
+        try:
+            with keras.StatelessScope(initialize_variables=False):
+                model = keras.saving.deserialize_keras_object(config_alone, safe_mode=True)
+                num_bytes = sum(4 * math.prod(variable.shape) for variable in model.variables)
+                # A functional model of others may have none.
+                found.append((num_bytes, getattr(model, "image_size", (0, 0))))
+        except Exception:  # loading fails by it, too, and says why
+            return
+
+    state = random.getstate()  # from which Keras draws seeds that nobody gave
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    random.setstate(state)
+    return found[0] if found else None
 
 
 def _named(value):

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import random
 import struct
 import zipfile
 
@@ -14,6 +15,7 @@ from small import small_classifier, small_images
 
 from keras_patchpu.losses import WeakNegative
 from keras_patchpu.models import PatchClassifier, ResNetClassifier, load_classifier
+from keras_patchpu.models.load_classifier import _declared_sizes
 from keras_patchpu.optimizers import Lamb
 from keras_patchpu.validation import FileError
 
@@ -273,6 +275,34 @@ def test_settings_that_no_model_has(name, value, parts, tmp_path):
 
 
 # === Others ===
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        # The embedder's 68,642 + 41 * 8; a label has 8 numbers in the codebook and 8 in the head.
+        (
+            {"num_labels": 10**9, "label_names": None},
+            f"weights of {4 * (68_970 + 110 + 16 * 10**9):,} bytes",
+        ),
+        # A hidden unit has 8 weights, a bias and 8 weights more.
+        ({"hidden_units": 10**12}, f"weights of {4 * (68_970 + 56 + 17 * 10**12):,} bytes"),
+        ({"image_size": [10**6, 10**6]}, "images of 1000000 x 1000000 pixels"),
+    ],
+)
+def test_huge_sizes_are_refused_before_memory_is_taken(settings, expected, parts, tmp_path):
+    def change(config):
+        config["config"].update(settings)
+
+    assert f"declares {expected}" in message(configured(tmp_path / "huge.keras", parts, change))
+
+
+def test_sizes_are_looked_at_without_a_trace(parts):
+    """Neither in the seeds that Keras draws, nor in variables that wait for their values."""
+    state = random.getstate()
+    assert _declared_sizes(json.loads(parts["config.json"])) == (4 * 69_128, (32, 32))
+    assert random.getstate() == state
+    assert not global_state.get_global_attribute("uninitialized_variables")
 
 
 def test_other_models(tmp_path, folder):
