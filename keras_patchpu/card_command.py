@@ -120,7 +120,10 @@ def _card(options):
             f"{type(error).__name__}: {error}"
         ) from error
     write_whole(output, text)
-    print(f"{output}: written from {len(runs)} runs" if runs else f"{output}: from the model alone")
+    source = (
+        f"written from {len(runs)} run{'s' * (len(runs) > 1)}" if runs else "from the model alone"
+    )
+    print(f"{output}: {source}")
 
 
 def _title(name, path, runs):

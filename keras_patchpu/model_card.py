@@ -140,7 +140,7 @@ def _protocol(settings, runs):
         f"- Seeds: {', '.join(str(report['settings']['seed']) for report, _ in runs)}.",
         f"- keras_patchpu {versions.get('keras_patchpu')}, Keras {versions.get('keras')}, backend "
         f"{backend} {versions.get(backend) or ''}".rstrip()
-        + f"; commit {environment.get('commit')}.",
+        + (f"; commit {environment['commit']}." if environment.get("commit") else "."),
         "- Scored is the model after the last epoch. The run chose nothing on the validation "
         "images; whether its settings were chosen on them before, it cannot tell.",
     ]

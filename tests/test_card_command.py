@@ -147,6 +147,13 @@ def test_one_run(run, tmp_path):
     assert "- the licence of the weights;" not in text
 
 
+def test_a_run_of_no_commit(run, tmp_path):
+    folder = pathlib.Path(run())
+    environment = json.loads((folder / "environment.json").read_text())
+    (folder / "environment.json").write_text(json.dumps({**environment, "commit": None}))
+    assert "Keras 3.99, backend jax 0.99.\n" in card_of(tmp_path, folder)[1]
+
+
 def test_several_seeds_give_mean_and_spread(run, tmp_path):
     head, text = card_of(tmp_path, run(2), run(1), run(3))
     # mAP 60, 55 and 65: deviations of 0, 5 and 5 give sqrt(50 / 2) = 5.

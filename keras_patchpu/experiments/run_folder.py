@@ -173,7 +173,12 @@ def _environment():
 
 
 def _git(*arguments):
-    """Output of git about this package's own checkout; None where it is none."""
+    """Output of git about this package's own checkout; None where it is none.
+
+    An environment may lie in a checkout of something else, which does not track its files.
+    """
+    if arguments[0] != "ls-files" and not _git("ls-files", pathlib.Path(__file__).name):
+        return None
     try:
         result = subprocess.run(
             ["git", "-C", str(pathlib.Path(__file__).parent), *arguments],
