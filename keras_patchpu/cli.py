@@ -12,7 +12,6 @@ import docstring_parser
 import yaml
 from jsonargparse import (
     ActionConfigFile,
-    ActionYesNo,
     ArgumentParser,
     DefaultHelpFormatter,
 )
@@ -83,10 +82,10 @@ def _train_parser():
     }
     for field in dataclasses.fields(TrainConfig):
         name, text = field.name.replace("_", "-"), " ".join(helps[field.name].split())
-        kind = {"type": field.type}
         if field.type is bool:
-            kind = {"action": ActionYesNo(yes_prefix="", no_prefix="no-")}
-        parser.add_argument(f"--{name}", default=field.default, help=text, **kind)
+            add_flag(parser, name, text, field.default)
+        else:
+            parser.add_argument(f"--{name}", type=field.type, default=field.default, help=text)
     _add_distribution_options(parser)
     return parser
 

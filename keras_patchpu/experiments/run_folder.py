@@ -158,11 +158,15 @@ def _environment():
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
+    # An environment may lie in a checkout of something else, which does not track its files.
+    is_own = bool(_git("ls-files", pathlib.Path(__file__).name))
     return {
         "command": " ".join(sys.argv),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "HEAD") if is_own else None,
         # Of the package: a ledger that is being written is no change.
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", ".")),
+        "uncommitted_changes": bool(
+            is_own and _git("status", "--porcelain", "--untracked-files=no", ".")
+        ),
         "backend": keras.backend.backend(),
         "devices": distribution.num_devices() or None,  # over which the run is distributed
         "processes": distribution.num_processes(),
@@ -173,12 +177,7 @@ def _environment():
 
 
 def _git(*arguments):
-    """Output of git about this package's own checkout; None where it is none.
-
-    An environment may lie in a checkout of something else, which does not track its files.
-    """
-    if arguments[0] != "ls-files" and not _git("ls-files", pathlib.Path(__file__).name):
-        return None
+    """Output of git in the folder of this file; None where there is no checkout."""
     try:
         result = subprocess.run(
             ["git", "-C", str(pathlib.Path(__file__).parent), *arguments],

@@ -1,5 +1,6 @@
 """Classifiers from files that may be damaged, or made by somebody who means harm."""
 
+import concurrent.futures
 import hashlib
 import json
 import math
@@ -7,7 +8,6 @@ import os
 import pathlib
 import random
 import re
-import threading
 import zipfile
 from collections.abc import Sequence
 
@@ -223,25 +223,23 @@ def _declared_sizes(config):
     The model is made without values. Keras remembers, for each thread, the variables that have
     yet to get theirs, and would give them some here; so they are those of a thread of its own.
     """
-    found = []
 
-    def make():
+    def sizes():
         config_alone = {**config, "build_config": None, "compile_config": None}
         try:
             with keras.StatelessScope(initialize_variables=False):
                 model = keras.saving.deserialize_keras_object(config_alone, safe_mode=True)
                 num_bytes = sum(4 * math.prod(variable.shape) for variable in model.variables)
-                # A functional model of others may have none.
-                found.append((num_bytes, getattr(model, "image_size", (0, 0))))
+                # A functional model of others may have no size of its images.
+                return num_bytes, getattr(model, "image_size", (0, 0))
         except Exception:  # loading fails by it, too, and says why
-            return
+            return None
 
     state = random.getstate()  # from which Keras draws seeds that nobody gave
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        declared = thread.submit(sizes).result()
     random.setstate(state)
-    return found[0] if found else None
+    return declared
 
 
 def _named(value):

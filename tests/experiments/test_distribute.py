@@ -170,8 +170,9 @@ def test_losses_with_a_state_of_each_image(tmp_path, loss):
 
 @on_jax
 @pytest.mark.slow
-def test_a_loss_with_a_memory_over_the_devices_of_one_process(tmp_path):
-    few = ("--num-train", "15", "--epochs", "3", "--loss", "em_apl")
+@pytest.mark.parametrize("loss", ["en_scl", "em_apl"])
+def test_losses_with_a_memory_over_the_devices_of_one_process(tmp_path, loss):
+    few = ("--num-train", "15", "--epochs", "3", "--loss", loss)
     trained(tmp_path / "one", *few)
     trained(tmp_path / "two", *few, devices=2)
     check_same(tmp_path / "one", tmp_path / "two")
