@@ -2,8 +2,7 @@
 
 import sys
 
-from patchpu import main
+from patchpu.__main__ import main
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "train")
-    main()
+    main(["train", *sys.argv[1:]])

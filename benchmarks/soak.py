@@ -56,7 +56,7 @@ class Soak:
         from keras_patchpu.losses import WeakNegative
         from keras_patchpu.models import PatchClassifier
         from keras_patchpu.optimizers import Lamb
-        from keras_patchpu.predict import Tagger
+        from keras_patchpu.tagging import Tagger
 
         self.folder = folder
         (folder / "files").mkdir()
@@ -71,8 +71,8 @@ class Soak:
 
     def train(self, number, loss, network, xla):
         """A run of two epochs in a folder of its own."""
-        from keras_patchpu.cli import parse_train_config
-        from keras_patchpu.experiments.run import prepare, run
+        from patchpu.commands.train import parse_train_config
+        from patchpu.training.run import prepare, run
 
         output = self.folder / f"run-{number}"
         options = {
@@ -91,7 +91,7 @@ class Soak:
 
     def tag(self, overlays):
         """The command `patchpu predict`."""
-        from keras_patchpu.predict_command import predict
+        from patchpu.commands.predict import predict
 
         output, pictures = self.folder / "tags.csv", self.folder / "overlays"
         options = ["--boxes", *(["--overlays", str(pictures)] if overlays else [])]

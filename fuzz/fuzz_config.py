@@ -23,10 +23,10 @@ sys.modules["keras"].utils = types.SimpleNamespace(PyDataset=object)
 with instrumented("yaml"):
     import yaml
 
-    from keras_patchpu.cli import parse_train_config
-    from keras_patchpu.experiments.config import TrainConfig
-    from keras_patchpu.experiments.grid import read_grid
-    from keras_patchpu.experiments.run_folder import RunFolder  # noqa: F401
+    from patchpu.commands.train import parse_train_config
+    from patchpu.grids.grid import read_grid
+    from patchpu.training.config import TrainConfig
+    from patchpu.training.run_folder import RunFolder  # noqa: F401
 
 WORK = work_folder("config")
 

@@ -5,9 +5,8 @@ from keras_patchpu.datasets.digits import Digits, load_digit_scenes
 from keras_patchpu.datasets.file_batches import FileBatches
 from keras_patchpu.datasets.image_batches import ImageBatches
 from keras_patchpu.datasets.image_files import ImageFiles
+from keras_patchpu.datasets.list_images import list_images
 from keras_patchpu.datasets.observed import observe_uniform
-from keras_patchpu.datasets.prediction_averages import PredictionAverages
-from keras_patchpu.datasets.pseudo_labels import PseudoLabels
 from keras_patchpu.datasets.read_image import ImageError, read_image
 from keras_patchpu.datasets.table import load_table, split_by_seed
 from keras_patchpu.datasets.voc import load_voc
@@ -18,8 +17,7 @@ __all__ = [
     "ImageBatches",
     "ImageError",
     "ImageFiles",
-    "PredictionAverages",
-    "PseudoLabels",
+    "list_images",
     "load_coco",
     "load_digit_scenes",
     "load_table",

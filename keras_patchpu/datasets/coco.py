@@ -15,7 +15,7 @@ from keras_patchpu.datasets.tfds_images import (
     label_domain,
     tfds_records,
 )
-from keras_patchpu.validation import check_one_of
+from keras_patchpu.utils.validation import check_one_of
 
 _COUNTS = {"train": 82081, "validation": 40137}
 _MEAN_LABELS = {"train": 2.92, "validation": None}

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_patchpu.validation import check_number, check_positive_integer
+from keras_patchpu.utils.validation import check_number, check_positive_integer
 
 NUM_DIGITS = 10
 _DIGIT_SIZE = (18, 28)  # side of a digit in pixels of a 64x64 scene

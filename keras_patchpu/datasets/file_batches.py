@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_patchpu.datasets.image_batches import crops_of, with_targets
 from keras_patchpu.datasets.image_files import ImageFiles
-from keras_patchpu.datasets.read_image import MAX_PIXELS, ImageError, read_image
+from keras_patchpu.datasets.read_image import ImageError, read_image
+from keras_patchpu.utils.validation import MAX_PIXELS
 
 _AHEAD = 2  # batches
 _MOST_NAMED = 10  # broken images in one message

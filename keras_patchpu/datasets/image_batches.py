@@ -6,8 +6,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_patchpu.array_checks import check_labels, check_pixels
 from keras_patchpu.datasets.read_image import cropped, random_crop
+from keras_patchpu.utils.array_checks import check_labels, check_pixels
 
 
 class ImageBatches(keras.utils.PyDataset):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_patchpu.validation import check_positive_integer
+from keras_patchpu.utils.validation import check_positive_integer
 
 
 def observe_uniform(

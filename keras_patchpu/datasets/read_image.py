@@ -6,10 +6,8 @@ import re
 
 import numpy as np
 
-from keras_patchpu.validation import FileError, check_one_of
+from keras_patchpu.utils.validation import MAX_PIXELS, FileError, check_one_of
 
-# Above this an image is refused before its pixels are decoded: 300 MB as RGB.
-MAX_PIXELS = 100_000_000
 FITS = ("stretch", "pad")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 # Decoders that a file may choose, whatever its name: Pillow has many more, and one of them starts

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_patchpu.datasets.image_files import ImageFiles
 from keras_patchpu.datasets.read_image import EXTENSIONS
-from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
+from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
 
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation"}
 _COLUMNS = (

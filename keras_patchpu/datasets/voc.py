@@ -14,7 +14,7 @@ from keras_patchpu.datasets.tfds_images import (
     label_domain,
     tfds_records,
 )
-from keras_patchpu.validation import check_one_of
+from keras_patchpu.utils.validation import check_one_of
 
 VOC_LABELS = (
     "aeroplane",

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_patchpu.validation import check_positive_integer
+from keras_patchpu.utils.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_patchpu.layers import patches_last
-from keras_patchpu.layers.batch_norm import BatchNorm
-from keras_patchpu.layers.depthwise_conv import DepthwiseConv
-from keras_patchpu.layers.rematerialized import in_chunks
-from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
+from keras_patchpu.layers.cpu import patches_last
+from keras_patchpu.layers.cpu.batch_norm import BatchNorm
+from keras_patchpu.layers.cpu.depthwise_conv import DepthwiseConv
+from keras_patchpu.layers.cpu.rematerialized import in_chunks
+from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
 
 # Patches at a time where a block is computed again for its gradient: as many as the paper's
 # image has, halved.

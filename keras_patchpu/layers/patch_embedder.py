@@ -7,15 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_patchpu.layers import patches_last
-from keras_patchpu.layers.batch_norm import BatchNorm
+from keras_patchpu.layers.cpu import patches_last
+from keras_patchpu.layers.cpu.batch_norm import BatchNorm
+from keras_patchpu.layers.cpu.rematerialized import in_chunks, rematerialized
 from keras_patchpu.layers.mobile_inverted_bottleneck import (
     CHUNK,
     MobileInvertedBottleneck,
     normalized,
 )
-from keras_patchpu.layers.rematerialized import in_chunks, rematerialized
-from keras_patchpu.validation import (
+from keras_patchpu.utils.validation import (
     check_number,
     check_numbers,
     check_one_of,

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_patchpu.validation import check_positive_integer
+from keras_patchpu.utils.validation import check_positive_integer
 
 # Scores of all labels at once, B L^2 numbers, are a few times the image embeddings, B L F
 # numbers, up to this many labels.

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.losses.label_loss import LabelLoss, in_full_precision
-from keras_patchpu.validation import check_number
+from keras_patchpu.utils.validation import check_number
 
 
 def _smoothed(present, absent, label_smoothing):

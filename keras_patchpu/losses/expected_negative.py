@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.losses.label_loss import LabelLoss, in_full_precision, take_inputs
-from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
+from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.losses.label_loss import PerLabelLoss, take_inputs
-from keras_patchpu.validation import check_number, check_numbers, check_positive_integer
+from keras_patchpu.utils.validation import check_number, check_numbers, check_positive_integer
 
 
 def _between(ends, share):

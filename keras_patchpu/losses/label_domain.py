@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_patchpu.array_checks import known_shape
+from keras_patchpu.utils.array_checks import known_shape
 
 
 def split_labels(labels: Any, dtype: str = "float32") -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_patchpu.validation import check_number, check_one_of
+from keras_patchpu.utils.validation import check_number, check_one_of
 
 
 def take_inputs(loss, y_pred):

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.losses.label_loss import PerLabelLoss, take_inputs
-from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
+from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
 
 # Rounding of a product of two decimal fractions must not lift it over an integer.
 _BELOW_ONE = 1.0 - 1e-6

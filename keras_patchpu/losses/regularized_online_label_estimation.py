@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.losses.label_loss import take_inputs
-from keras_patchpu.validation import check_number, check_positive_integer
+from keras_patchpu.utils.validation import check_number, check_positive_integer
 
 # Estimates that training starts from, as in Cole et al.'s code: of observed labels, and the
 # range of the others around 0.5.

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.losses.label_loss import take_inputs
-from keras_patchpu.validation import check_number
+from keras_patchpu.utils.validation import check_number
 
 # Observed labels compared at a time. Few images have more observed labels: one pass, as a rule.
 _OBSERVED_AT_ONCE = 16

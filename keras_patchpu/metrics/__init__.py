@@ -2,24 +2,21 @@
 
 from keras_patchpu.metrics.average_precision import average_precision, mean_average_precision
 from keras_patchpu.metrics.box_average_precision import box_average_precision, heat_boxes
-from keras_patchpu.metrics.evaluation import Evaluation
+from keras_patchpu.metrics.choose_thresholds import choose_thresholds
 from keras_patchpu.metrics.grad_cam import grad_cam, score_map_heat
 from keras_patchpu.metrics.heat_maps import AttentionHeat, ScoreMapHeat, heat_pixels
 from keras_patchpu.metrics.label_metrics import label_metrics
 from keras_patchpu.metrics.localization import attention_heatmap, localization
 from keras_patchpu.metrics.negatives_quality import negatives_quality
-from keras_patchpu.metrics.observed_metrics import ObservedEvaluation, observed_metrics
-from keras_patchpu.metrics.weak_negative_quality import WeakNegativeQuality
+from keras_patchpu.metrics.observed_metrics import observed_metrics
 
 __all__ = [
     "AttentionHeat",
-    "Evaluation",
-    "ObservedEvaluation",
     "ScoreMapHeat",
-    "WeakNegativeQuality",
     "attention_heatmap",
     "average_precision",
     "box_average_precision",
+    "choose_thresholds",
     "grad_cam",
     "heat_boxes",
     "heat_pixels",

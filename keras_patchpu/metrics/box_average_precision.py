@@ -12,7 +12,7 @@ from keras_patchpu.metrics.heat_maps import (
     check_boxes,
     heat_by_pair,
 )
-from keras_patchpu.validation import check_number
+from keras_patchpu.utils.validation import check_number
 
 
 def box_average_precision(

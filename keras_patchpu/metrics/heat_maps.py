@@ -13,7 +13,7 @@ say how much of the attention lies in each cell.
 
 import numpy as np
 
-from keras_patchpu.validation import check_one_of
+from keras_patchpu.utils.validation import check_one_of
 
 # Cells of heat maps made at a time: 64 MB.
 _CELLS_AT_ONCE = 2**24

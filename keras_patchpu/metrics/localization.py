@@ -13,7 +13,7 @@ from keras_patchpu.metrics.heat_maps import (
     heat_by_pair,
     pixel_edges,
 )
-from keras_patchpu.validation import check_one_of
+from keras_patchpu.utils.validation import check_one_of
 
 
 def attention_heatmap(

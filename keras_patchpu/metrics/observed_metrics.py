@@ -1,4 +1,4 @@
-"""What can be said without full annotation, and the callback that says it each epoch."""
+"""What can be said without full annotation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from keras_patchpu.metrics.average_precision import check_labels_and_scores
-from keras_patchpu.metrics.evaluation import Evaluation
 
 
 def observed_metrics(
@@ -52,30 +51,3 @@ def observed_metrics(
         "recall_at": {k: float((ranks <= k).mean()) for k in ks if k < labels.shape[1]},
         "mean_predicted_labels": float((scores >= np.asarray(threshold)).sum(1).mean()),
     }
-
-
-class ObservedEvaluation(Evaluation):
-    """Adds the mean reciprocal rank of the known labels of a set to the logs of every epoch.
-
-    As `Evaluation`, for validation images of which not every label is known.
-
-    Args:
-        images: Anything that `model.predict` takes.
-        labels: `(N, L)`, see `observed_metrics`, in the order of the images.
-        batch_size: Of the prediction, for arrays. Defaults to `None`: Keras's 32.
-        name: Name of the value in the logs. Defaults to `"val_reciprocal_rank"`.
-
-    After each epoch `scores` holds the predicted probabilities.
-    """
-
-    def __init__(
-        self,
-        images: Any,
-        labels: np.ndarray,
-        batch_size: int | None = None,
-        name: str = "val_reciprocal_rank",
-    ) -> None:
-        super().__init__(images, labels, batch_size, name)
-
-    def score(self) -> float:
-        return observed_metrics(self.labels, self.scores)["mean_reciprocal_rank"]

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from keras_patchpu.validation import FileError
+from keras_patchpu.utils.validation import FileError
 
 _PREFIX = "hf://"
 # Of a repository nothing else is downloaded.

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_patchpu import distribution
-from keras_patchpu.array_checks import check_images, check_labels, known_shape
-from keras_patchpu.validation import check_numbers
+from keras_patchpu.utils import distribution
+from keras_patchpu.utils.array_checks import check_images, check_labels, known_shape
+from keras_patchpu.utils.validation import check_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_patchpu.datasets.read_image import MAX_PIXELS
 from keras_patchpu.models.hub import PARTS, download, is_hub_address
 from keras_patchpu.models.label_classifier import LabelClassifier
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
-from keras_patchpu.validation import FileError
+from keras_patchpu.utils.validation import MAX_PIXELS, FileError
 
 MAX_BYTES = 2**31
 

@@ -16,7 +16,7 @@ from keras_patchpu.layers import (
 )
 from keras_patchpu.models.fold_batch_norms import fold_batch_norms
 from keras_patchpu.models.label_classifier import LabelClassifier
-from keras_patchpu.validation import check_one_of, check_positive_integer
+from keras_patchpu.utils.validation import check_one_of, check_positive_integer
 
 # Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
 _LARGEST_TRAINED_WITH_XLA = 32

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.models.label_classifier import LabelClassifier
-from keras_patchpu.validation import check_number, check_one_of, check_positive_integer
+from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
 
 # Stages whose first block halves the map, from the last: with 1 instead of 2 the map is finer.
 _STRIDED = ("conv5_block1", "conv4_block1", "conv3_block1")

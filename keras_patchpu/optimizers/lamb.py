@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_patchpu.validation import check_number, check_patterns
+from keras_patchpu.utils.validation import check_number, check_patterns
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")

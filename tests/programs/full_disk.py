@@ -13,12 +13,12 @@ import os
 import pathlib
 import sys
 
+from keras_patchpu.experiments import run as run_module
 from kill_runs import config_of
 
 from keras_patchpu import cli
-from keras_patchpu.experiments import run as run_module
-from keras_patchpu.experiments.run_folder import RunFolder
-from keras_patchpu.experiments.save_progress import SaveProgress
+from patchpu.training.run_folder import RunFolder
+from patchpu.training.save_progress import SaveProgress
 
 
 def fill(path):

@@ -24,7 +24,7 @@ import keras
 import numpy as np
 from tiny_runs import tiny
 
-from keras_patchpu.experiments.run import train
+from patchpu.training.run import train
 
 
 def config_of(folder, loss, **changes):

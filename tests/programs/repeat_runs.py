@@ -19,8 +19,8 @@ import sys
 
 from kill_runs import compare, config_of
 
-from keras_patchpu.experiments.run import prepare, run, train
-from keras_patchpu.experiments.run_folder import RunFolder
+from patchpu.training.run import prepare, run, train
+from patchpu.training.run_folder import RunFolder
 
 
 class Stopping(list):

@@ -10,10 +10,10 @@ import os
 import sys
 
 import numpy as np
+from keras_patchpu.experiments import run
 
 from keras_patchpu import distribution, metrics
-from keras_patchpu.cli import train
-from keras_patchpu.experiments import run
+from patchpu.commands.train import train
 
 
 class Evaluation(metrics.Evaluation):

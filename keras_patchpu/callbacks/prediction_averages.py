@@ -1,0 +1,263 @@
+"""What EN, EN+CL and EN+SCL remember of each training image from epoch to epoch."""
+
+import os
+import pathlib
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_patchpu.callbacks.load_array import load_array
+from keras_patchpu.utils.validation import FileError, check_number
+from keras_patchpu.utils.whole_files import whole_file
+
+if TYPE_CHECKING:
+    from keras_patchpu.models import LabelClassifier
+
+_CHUNK = 512  # images whose heat maps are in memory at once
+
+
+class PredictionAverages(keras.callbacks.Callback):
+    """Running averages of what the model says of each training image, on disk.
+
+    After each epoch the model predicts the whole training images as they are, and
+    `average = momentum * average + (1 - momentum) * prediction`, from the first prediction on.
+    With `spatial=True` the same for the sigmoid of the score maps, in half precision and memory-
+    mapped: `2 N h w L` bytes, so 2.6 GB for 82,081 images, 80 labels and maps of 14x14 (and
+    26 MB for the averages of the predictions).
+
+    Each epoch has its own files, `averages-EPOCH.npy` and `heat_maps-EPOCH.npy`, written whole;
+    those of earlier epochs are deleted when the next epoch begins. So whoever saves the model
+    after this callback finds the averages of the model's epoch, whenever a run is killed.
+
+    Args:
+        images: The training images as `predict` takes them, not augmented, in the order of
+            `labels`.
+        labels: `(N, L)` observed labels in {+1, 0, -1}.
+        expected_positives: Mean number of present labels an image, k.
+        momentum: In [0, 1). Defaults to `0.8`.
+        spatial: Whether to average score maps too. Defaults to `False`.
+        folder: Where the files are. Defaults to `None`: a folder that goes with this object.
+        epochs_done: Number of the epoch to go on from. Defaults to `0`: none.
+        batch_size: Of the prediction, for arrays. Defaults to `None`: Keras's 32.
+
+    Raises:
+        ValueError: An argument is out of range.
+        FileError: The files of the epoch are missing, damaged, or of other images.
+
+    Reference:
+        Verelst et al., arXiv 2203.06127; see `losses.ExpectedNegative`.
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        labels: np.ndarray,
+        expected_positives: float,
+        momentum: float = 0.8,
+        spatial: bool = False,
+        folder: str | os.PathLike | None = None,
+        epochs_done: int = 0,
+        batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_number("expected_positives", expected_positives, above=0)
+        check_number("momentum", momentum, minimum=0, below=1)
+        self.images = images
+        self.labels = np.asarray(labels)
+        self.expected_positives = expected_positives
+        self.momentum = momentum
+        self.spatial = spatial
+        self.batch_size = batch_size
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="prediction_averages")
+            folder = self._temporary.name
+        self.folder = pathlib.Path(folder)
+        self.average: Any = None
+        self.heat_maps: Any = None
+        if epochs_done:
+            self._open(epochs_done)
+        self.expected_negatives = self._expected_negatives()
+
+    def targets(
+        self, indices: np.ndarray, crops: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """What the losses want to know of some images.
+
+        Args:
+            indices: `(B,)` numbers of the images.
+            crops: `(B, 5)`, how they are augmented now, see `random_crop`. Defaults to
+                `None`: not.
+
+        Returns:
+            Dict of `"expected_negatives"` (B, L), `"average"` (B, L) and, with `spatial`,
+            `"average_maps"` (B, h, w, L), float32. Before the first epoch's end averages are
+            zeros, and all unobserved labels expected negatives.
+        """
+        unknown = self.average is None
+        found = {
+            "expected_negatives": self.expected_negatives[indices].astype("float32"),
+            "average": np.zeros((len(indices), self.labels.shape[1]), "float32")
+            if unknown
+            else self.average[indices],
+        }
+        if self.spatial:
+            if self.heat_maps is None:
+                shape = (len(indices), *self._map_shape())
+                found["average_maps"] = np.zeros(shape, "float32")
+            else:
+                maps = self.heat_maps[np.asarray(indices)].astype("float32")
+                found["average_maps"] = maps if crops is None else crop_maps(maps, crops)
+        return found
+
+    def set_model(self, model):
+        super().set_model(model)
+        shape = self._map_shape()
+        if self.heat_maps is not None and self.heat_maps.shape[1:] != shape:
+            raise FileError(
+                f"Expected heat maps of the shape {shape} in {self.folder}. Received: "
+                f"{self.heat_maps.shape[1:]}: they are of another run"
+            )
+
+    def _map_shape(self):
+        """`(h, w, L)` of the model's score maps."""
+        if not hasattr(self, "_shape"):
+            size = self.model.image_size
+            image = np.zeros((1, *size, 3), "uint8")
+            self._shape = self.model.explain(image, ["score_maps"])["score_maps"].shape[1:]
+        return self._shape
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for name in ("averages", "heat_maps"):
+            for path in self.folder.glob(f"{name}-*.npy"):
+                if path not in self._paths(epoch):
+                    path.unlink()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.update(self.model, epoch + 1)
+
+    def update(self, model: "LabelClassifier", epochs_done: int) -> None:
+        """Predicts all images and writes the averages after `epochs_done` epochs."""
+        averages_path, maps_path = self._paths(epochs_done)
+        if self.spatial:
+            with whole_file(maps_path) as temporary:
+                shape = (len(self.labels), *self._map_shape())
+                maps = np.lib.format.open_memmap(temporary, "w+", "float16", shape)
+                _reserve(temporary)
+                average = self._updated(model, maps)
+                maps.flush()
+                del maps
+        else:
+            average = self._updated(model)
+        with whole_file(averages_path) as temporary:
+            np.save(temporary, average)
+        self._open(epochs_done)
+        self.expected_negatives = self._expected_negatives()
+
+    def _updated(self, model, maps=None):
+        """The new averages `(N, L)`; those of the score maps are written to `maps`."""
+        names = ["probabilities", "score_maps"] if self.spatial else ["probabilities"]
+        average = np.empty(self.labels.shape, "float32")
+        # Whole score maps of a large set would not fit: predicted and written in parts.
+        for part, images in self._parts():
+            outputs = model.predict_outputs(images, names, batch_size=self.batch_size)
+            before = None if self.average is None else self.average[part]
+            average[part] = self._mixed(before, outputs["probabilities"])
+            if maps is not None:
+                before = None if self.heat_maps is None else self.heat_maps[part]
+                maps[part] = self._mixed(before, 1 / (1 + np.exp(-outputs["score_maps"])))
+        return average
+
+    def _mixed(self, before, new):
+        if before is None:
+            return new
+        return self.momentum * before.astype("float32") + (1 - self.momentum) * new
+
+    def _parts(self):
+        """Pairs of a slice of the images and what `predict` takes of them."""
+        if not isinstance(self.images, np.ndarray):
+            for part, images in self.images.parts(_CHUNK):
+                yield part, images
+            return
+        for start in range(0, len(self.images), _CHUNK):
+            part = slice(start, min(start + _CHUNK, len(self.images)))
+            yield part, self.images[part]
+
+    def _paths(self, epochs_done):
+        return [self.folder / f"{name}-{epochs_done}.npy" for name in ("averages", "heat_maps")]
+
+    def _open(self, epochs_done):
+        averages_path, maps_path = self._paths(epochs_done)
+        needed = [averages_path, maps_path] if self.spatial else [averages_path]
+        missing = [str(path) for path in needed if not path.exists()]
+        if missing:
+            raise FileError(
+                f"Expected the averages after epoch {epochs_done} to go on from. Missing: "
+                f"{', '.join(missing)}"
+            )
+        self.average = load_array(averages_path, self.labels.shape)
+        if self.spatial:
+            count, num_labels = self.labels.shape
+            shape = (count, None, None, num_labels)
+            self.heat_maps = load_array(maps_path, shape, in_memory=False)
+
+    def _expected_negatives(self):
+        """Unobserved labels but those expected to be present, bool `(N, L)`."""
+        unobserved = self.labels == 0
+        negatives = unobserved.copy()
+        if self.average is None:
+            return negatives
+        # Observed positives are among the k N expected ones.
+        expected = round(self.expected_positives * len(self.labels)) - int((self.labels > 0).sum())
+        places = np.flatnonzero(unobserved.ravel())
+        expected = min(max(expected, 0), len(places))
+        if expected:
+            scores = self.average.ravel()[places]
+            # Stable, so that of equal ones the same are taken in every run.
+            highest = np.argsort(-scores, kind="stable")[:expected]
+            negatives.ravel()[places[highest]] = False
+        return negatives
+
+
+def crop_maps(maps, crops):
+    """Cuts maps as their images were cut, flipped and resized to the same size again.
+
+    Bilinear between the middles of places, half-pixel centres; beyond the middles at the edge
+    the edge's values go on.
+
+    Args:
+        maps: `(B, h, w, L)`.
+        crops: `(B, 5)`: top, left, bottom and right from 0 to 1, and 1 if mirrored.
+
+    Returns:
+        float32 `(B, h, w, L)`.
+    """
+    top, left, bottom, right, mirrored = np.asarray(crops, "float64").T
+    rows = _resampling(top, bottom, maps.shape[1])
+    columns = _resampling(left, right, maps.shape[2])
+    columns = np.where(mirrored[:, None, None] > 0, columns[:, ::-1], columns)
+    cut = np.einsum("bih,bhwl->biwl", rows, maps, optimize=True)
+    return np.einsum("bjw,biwl->bijl", columns, cut, optimize=True).astype("float32")
+
+
+def _resampling(start, end, size):
+    """Weights `(B, size, size)` of old places in each new one along an axis."""
+    middles = (np.arange(size) + 0.5) / size
+    wanted = start[:, None] + middles * (end - start)[:, None]
+    place = np.clip(wanted * size - 0.5, 0, size - 1)
+    below = np.floor(place).astype(int)
+    share = place - below
+    weights = np.zeros((*place.shape, size), "float32")
+    np.put_along_axis(weights, below[..., None], (1 - share)[..., None], axis=2)
+    above = np.minimum(below + 1, size - 1)[..., None]
+    old = np.take_along_axis(weights, above, axis=2)
+    np.put_along_axis(weights, above, old + share[..., None], axis=2)
+    return weights
+
+
+def _reserve(path):
+    """Takes a file's room on the disk: a write to a memory map that finds none kills a process."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -1,1 +1,0 @@
-"""Training runs: settings, the run itself, its report."""

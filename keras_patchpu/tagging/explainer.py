@@ -1,0 +1,203 @@
+"""What a model says of one image and where it looks."""
+
+import dataclasses
+import threading
+
+import numpy as np
+
+from keras_patchpu.tagging.tagger import Tags
+
+# Keras and what imports it stand inside the functions, as in `predict.py`.
+
+TOP_K = 3  # tags of a model without thresholds, as `Tagger` gives them
+SHOWN_SIDE = 720  # longer side in pixels of an image as it is shown
+
+
+@dataclasses.dataclass(eq=False)
+class Explanation:
+    """One image and what a model says of it.
+
+    Attributes:
+        found: `Tags` with the name, the scores `(L,)` and the size of the image.
+        image: uint8 `(h, w, 3)`, the image as it is shown.
+        pixels: uint8 `(H, W, 3)`, the image as the model sees it.
+        outputs: Dict of the model's intermediates that heat maps are made of.
+        heats: Dict of a view to its heat map, `AttentionHeat` or `ScoreMapHeat`; filled when
+            a view is first asked for.
+    """
+
+    found: Tags
+    image: np.ndarray
+    pixels: np.ndarray
+    outputs: dict
+    heats: dict = dataclasses.field(default_factory=dict)
+
+
+class Explainer:
+    """Explains single images by one model, for several threads.
+
+    Threads take turns with the model, and each call returns what is its own.
+
+    Args:
+        model: `PatchClassifier` or `ResNetClassifier`.
+        max_pixels: Largest image, see `read_image`. Defaults to `None`: 100 million.
+
+    Attributes:
+        views: Dict of the names of the heat maps that `overlay` lays over an image, to what
+            they are called on the page. Of a `PatchClassifier` `"all"`, the attention of all
+            patches added up; `"0"`, `"1"`, ..., that of the patches of one level, where there
+            are several; `"sharpened"`, as in reports. Of a `ResNetClassifier` `"grad_cam"`.
+
+    Call arguments:
+        source: Path of an image file, its bytes, or a uint8 array `(H, W, 3)`.
+        name: What the image is called.
+
+    Returns:
+        `Explanation`.
+
+    Raises:
+        ImageError: The image cannot be read. A `ValueError`.
+        ValueError: The model predicts NaN.
+    """
+
+    def __init__(self, model, max_pixels=None):
+        from keras_patchpu.models import PatchClassifier
+        from keras_patchpu.utils.validation import MAX_PIXELS, check_positive_integer
+
+        self.max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+        check_positive_integer("max_pixels", self.max_pixels)
+        self.image_size = model.image_size
+        self.image_fit = model.image_fit
+        self.label_names = model.label_names or tuple(map(str, range(model.num_labels)))
+        self.thresholds = None if model.thresholds is None else np.array(model.thresholds)
+        self._lock = threading.Lock()
+        self._trained = model
+        if isinstance(model, PatchClassifier):
+            grids = model.patch_extractor.level_grids(model.image_size)
+            self._level = np.repeat(
+                np.arange(len(grids)), [rows * columns for rows, columns in grids]
+            )
+            self.views = {"all": "all patches"}
+            if len(grids) > 1:
+                for level, (rows, columns) in enumerate(grids):
+                    patches = "patch" if rows * columns == 1 else "patches"
+                    self.views[str(level)] = f"{rows} × {columns} {patches}"
+            self.views["sharpened"] = "sharpened"
+            self._model, self._names = model.fused(), ("attention", "probabilities")
+        else:
+            self.views = {"grad_cam": "Grad-CAM"}
+            self._model, self._names = model, ("score_maps", "probabilities")
+        # The first prediction takes long: before anybody waits for it.
+        self(np.zeros((*self.image_size, 3), "uint8"), "black image")
+
+    def __call__(self, source, name):
+        from PIL import Image
+
+        from keras_patchpu.datasets.read_image import fit_image, read_image
+
+        if not isinstance(source, np.ndarray):
+            source = read_image(source, name=name, max_pixels=self.max_pixels)
+        pixels = fit_image(source, self.image_size, self.image_fit)
+        with self._lock:
+            outputs = self._model.predict_outputs(pixels[None], self._names)
+        scores = np.array(outputs.pop("probabilities")[0], "float32")
+        if not np.isfinite(scores).all():
+            raise ValueError(
+                f"{name}: the model predicts NaN or infinity. Its weights are damaged, or its "
+                "training diverged: take another checkpoint, such as best.keras"
+            )
+        height, width = source.shape[:2]
+        ratio = SHOWN_SIDE / max(height, width)
+        size = max(1, round(width * ratio)), max(1, round(height * ratio))
+        shown = np.asarray(Image.fromarray(source).resize(size, Image.Resampling.BICUBIC))
+        return Explanation(Tags(name, scores=scores, size=(height, width)), shown, pixels, outputs)
+
+    def heat(self, explanation, label, view):
+        """Heat map of a label over an image, as multiples of its mean.
+
+        Args:
+            explanation: `Explanation`.
+            label: Number of the label.
+            view: One of `views`.
+
+        Returns:
+            float32 `(h, w)`, of the size of `explanation.image`. Zeros where there is none.
+        """
+        from keras_patchpu.datasets.read_image import placed
+        from keras_patchpu.metrics import heat_pixels
+
+        with self._lock:
+            if view not in explanation.heats:
+                explanation.heats[view] = self._make_heat(explanation, view)
+        cells = heat_pixels(explanation.heats[view], [0], [label], self.image_size)[0]
+        top, left, height, width = placed(explanation.found.size, self.image_size, self.image_fit)
+        cells = cells[top : top + height, left : left + width]
+        rows, columns = (
+            np.arange(shown) * seen // shown
+            for shown, seen in zip(explanation.image.shape, cells.shape)
+        )
+        heat = cells[rows][:, columns]
+        return heat / (heat.mean() or 1.0)
+
+    def _make_heat(self, explanation, view):
+        from keras_patchpu.metrics.model_heat import heat_of, sharpened_heat_of
+
+        outputs = explanation.outputs
+        if view == "sharpened":
+            return sharpened_heat_of(self._trained, explanation.pixels[None])
+        if view in ("all", "grad_cam"):
+            return heat_of(self._trained, outputs, self.image_size)
+        alone = np.where(self._level == int(view), outputs["attention"], 0.0)
+        return heat_of(self._trained, {"attention": alone}, self.image_size)
+
+    def overlay(self, explanation, label, view):
+        """The image under the heat map of a label, and a sentence about it.
+
+        Args:
+            explanation, label, view: As of `heat`.
+
+        Returns:
+            uint8 array of the shape of `explanation.image`, and a string.
+        """
+        from keras_patchpu.visualize import attention_overlay
+
+        heat = self.heat(explanation, label, view)
+        # Of patches of one level all are shown; of heat maps what is above the mean. What is
+        # nearly even is drawn fainter, see `draw_attention`.
+        lowest = 0.0 if view.isdigit() else 1.0
+        picture = attention_overlay(explanation.image, heat, max(heat.max(), 2.0), lowest)
+        return np.round(picture * 255).astype("uint8"), self._told(explanation, label, view, heat)
+
+    def _told(self, explanation, label, view, heat):
+        name = self.label_names[label]
+        if not heat.any():
+            return f"Nothing speaks for “{name}” here."
+        if view.isdigit():
+            attention = explanation.outputs["attention"][0, label]
+            of_level = 100 * attention[self._level == int(view)]
+            start = f"{self.views[view]}: {of_level.sum():.0f} % of the attention of “{name}”"
+            return f"{start}, the strongest {of_level.max():.0f} %."
+        what = {
+            "all": f"the attention of “{name}”",
+            "sharpened": f"attention to patches that by themselves say “{name}”",
+            "grad_cam": f"what speaks for “{name}” (Grad-CAM: a ResNet has no attention)",
+        }[view]
+        return f"Red: {what} is above its mean; at its peak {heat.max():.1f} times the mean."
+
+
+def given_labels(scores, thresholds=None):
+    """Numbers of the labels that are given as tags, as `Tagger` does it.
+
+    Args:
+        scores: `(L,)`.
+        thresholds: L numbers, or one for all labels. Defaults to `None`: the best three.
+
+    Returns:
+        Integer array by falling score, the first of equals first.
+    """
+    # float64: a threshold rounded to float32 could pass a score it should not.
+    scores = np.asarray(scores, dtype="float64")
+    ranked = np.argsort(-scores, kind="stable")
+    if thresholds is None:
+        return ranked[:TOP_K]
+    return ranked[(scores >= thresholds)[ranked]]

@@ -1,0 +1,1 @@
+"""What every room of the library uses: checks, whole files, devices."""

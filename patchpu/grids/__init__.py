@@ -1,0 +1,1 @@
+"""Many runs from one file, and their results as data, tables and pictures."""

@@ -1,0 +1,1 @@
+"""What `patchpu inspect` tells."""

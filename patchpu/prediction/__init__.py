@@ -1,0 +1,1 @@
+"""What `patchpu predict` writes."""

@@ -1,0 +1,1 @@
+"""Training runs: settings, the run itself, its folder and its report."""

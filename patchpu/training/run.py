@@ -1,0 +1,407 @@
+"""One training run, from settings to report."""
+
+import inspect
+import math
+import os
+
+import keras
+
+from keras_patchpu import losses
+from keras_patchpu.callbacks import (
+    Evaluation,
+    ObservedEvaluation,
+    PredictionAverages,
+    PseudoLabels,
+    WeakNegativeQuality,
+)
+from keras_patchpu.models import PatchClassifier, ResNetClassifier, load_classifier
+from keras_patchpu.optimizers import Lamb
+from keras_patchpu.utils import distribution
+from keras_patchpu.utils.validation import FileError
+from patchpu.training.data import load_data
+from patchpu.training.report import write_report
+from patchpu.training.run_folder import RunFolder
+from patchpu.training.save_progress import Progress, RestOfEpoch, SaveProgress
+from patchpu.training.tensorboard import check_tensorboard, tensorboard
+
+# Training images whose weak negatives are judged after each epoch.
+_NUM_JUDGED = 500
+
+
+def prepare(config):
+    """Checks the settings, loads the data, and makes or opens the run folder.
+
+    Args:
+        config: `TrainConfig`.
+
+    Returns:
+        Pair of `RunFolder` and `RunData`.
+
+    Raises:
+        ValueError: Something about the settings, the data or the folder does not fit. Nothing
+            was written then.
+    """
+    folder = RunFolder(config.output, writes=distribution.rank() == 0)
+    folder.check(config)
+    _check_distributed(config)
+    if config.deterministic:
+        make_deterministic()
+    # Made from the settings, so that a wrong one is reported before anything is written.
+    with distribution.alone():
+        make_loss(config, expected_positives=1.0, num_images=1, num_labels=10)
+        make_model(config, num_labels=10)
+    if config.tensorboard:
+        check_tensorboard()
+    data = load_data(config)
+    if config.dataset == "table":  # published sets are known to be whole
+        data.check_images(config)
+    folder.start(config)
+    return folder, data
+
+
+def train(config, verbose="auto", callbacks=()):
+    """Trains, evaluates and reports; goes on with a stopped run if `config.resume`.
+
+    Args:
+        config: `TrainConfig`.
+        verbose: As of `keras.Model.fit`. Defaults to `"auto"`.
+        callbacks: Further Keras callbacks, see `run`. Defaults to `()`.
+
+    Returns:
+        The report as a dict, see `write_report`.
+
+    Raises:
+        ValueError: As of `prepare`.
+        FileError: A file of the run to go on with, or an image, cannot be used.
+    """
+    return run(config, *prepare(config), verbose=verbose, callbacks=callbacks)
+
+
+def run(config, folder, data, verbose="auto", stopping=(), callbacks=()):
+    """What `train` does once `prepare` has been called.
+
+    Args:
+        config, folder, data: As given to and by `prepare`.
+        verbose: As of `keras.Model.fit`. Defaults to `"auto"`.
+        stopping: See `SaveProgress`. Defaults to `()`.
+        callbacks: Further Keras callbacks, such as a logger of experiments. At the end of an
+            epoch they come behind the evaluation, so that `logs` has `val_mAP` too, and before
+            the run is saved: an epoch that is saved is logged. What they add to `logs` stands
+            in `metrics.csv`. Within a run that goes on in the middle of an epoch Keras begins
+            and ends training with them twice. Defaults to `()`.
+
+    Returns:
+        The report as a dict, see `write_report`; `None` in a process that does not write.
+
+    Raises:
+        FloatingPointError: The loss or a weight is not finite; says where, and what is kept.
+        SystemExit: Asked to by `stopping`, once all is saved.
+    """
+    try:
+        return _run(config, folder, data, verbose, stopping, callbacks)
+    finally:
+        folder.release()
+
+
+def _run(config, folder, data, verbose, stopping, further):
+    keras.utils.set_random_seed(config.seed)
+    steps_per_epoch = math.ceil(len(data.observed) / config.batch_size)
+    validation = data.validation
+
+    # What goes on: the last whole checkpoint, and what it says it has done.
+    progress = Progress()
+    if config.resume:
+        for name in ("last.keras", "metrics.csv", "negatives.csv"):
+            distribution.copy_from_first(folder / name)
+    if config.resume and (folder / "last.keras").exists():
+        model = _load_model(config, folder, validation.label_names)
+        iterations = 0
+        if model.compiled:
+            iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+        # Keras only warns of a state that does not fit, and leaves it out. In half precision the
+        # first steps may count as none.
+        if not model.compiled or not (iterations or config.precision == "mixed_float16"):
+            raise FileError(f"{folder / 'last.keras'} holds no state of a training to go on with")
+        progress = folder.progress() or Progress(iterations // steps_per_epoch)
+    else:
+        num_images, num_labels = data.observed.shape
+        model = make_model(config, num_labels, validation.label_names)
+        loss = make_loss(config, data.expected_positives, num_images, num_labels)
+        if config.loss == "role":
+            loss.start_from(data.observed)
+        jit_compile = {"auto": "auto", "on": True, "off": False}[config.xla]
+        model.compile(make_optimizer(config, steps_per_epoch), loss, jit_compile=jit_compile)
+
+    kind = Evaluation if data.fully_annotated else ObservedEvaluation
+    evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
+    memory = _memory(config, folder, data, model, progress.epochs)
+    save_progress = SaveProgress(
+        folder,
+        steps_per_epoch,
+        progress,
+        evaluation.name,
+        config.checkpoint_minutes,
+        stopping,
+    )
+    quality = _negatives_quality(config, folder, data, model.loss)
+    logger = tensorboard(folder / "tensorboard") if config.tensorboard else None
+    callbacks = [evaluation, memory, quality, logger, *further, save_progress]
+
+    def fit(epochs_done, epochs, steps_done=0):
+        batches = data.training_batches(config, epochs_done, _targets(model.loss, memory))
+        batches = distribution.Shares(batches) if distribution.num_devices() else batches
+        model.fit(
+            RestOfEpoch(batches, steps_done) if steps_done else batches,
+            initial_epoch=epochs_done,
+            epochs=epochs,
+            shuffle=False,
+            callbacks=[callback for callback in callbacks if callback is not None],
+            verbose=verbose if folder.writes else 0,
+        )
+
+    epochs_done = progress.epochs
+    if progress.steps:
+        fit(epochs_done, epochs_done + 1, progress.steps)
+        epochs_done += 1
+    if epochs_done < config.epochs:
+        fit(epochs_done, config.epochs)
+    if distribution.num_devices():
+        distribution.leave()
+        if not folder.writes:
+            return None
+        model = _load_model(config, folder, validation.label_names)
+    return write_report(folder, config, model, data, save_progress.rows)
+
+
+def _load_model(config, folder, label_names):
+    """The model of the last checkpoint."""
+    kind = {"patch": PatchClassifier, "resnet": ResNetClassifier}[config.model]
+    model = load_classifier(folder / "last.keras", True, label_names, kind)
+    model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
+    if config.model == "patch":
+        model.patch_embedder.rematerialize = config.rematerialize
+    return model
+
+
+def _check_distributed(config):
+    """Raises a ValueError for losses that keep what they remember of images in one folder."""
+    if distribution.num_processes() > 1 and config.loss in ("en", "en_cl", "en_scl", "em_apl"):
+        raise ValueError(
+            f"--loss {config.loss} remembers its predictions in files, which several processes "
+            "do not share. Expected --distribute in one process, over its devices. Received: "
+            f"{distribution.num_processes()} processes"
+        )
+
+
+def make_deterministic():
+    """Makes every operation of this process from now on give the same bits when repeated.
+
+    Raises:
+        ValueError: The backend can do so only by what its process is started with.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif backend == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+    elif "--xla_gpu_deterministic_ops=true" not in os.environ.get("XLA_FLAGS", ""):
+        import jax
+
+        if jax.default_backend() != "cpu":
+            raise ValueError(
+                "Expected XLA_FLAGS=--xla_gpu_deterministic_ops=true in the environment with "
+                f"--deterministic and JAX on a {jax.default_backend()}. Received: none"
+            )
+
+
+def _memory(config, folder, data, model, epochs_done):
+    """Callback that keeps what the loss wants to know of earlier epochs, or None."""
+    if config.loss == "em_apl":
+        return PseudoLabels(
+            data.training_images(config),
+            data.observed,
+            config.epochs,
+            config.pseudo_label_warmup,
+            config.pseudo_label_share,
+            folder=folder.path,
+            epochs_done=epochs_done,
+            batch_size=128,
+        )
+    wanted = {"expected_negatives", "average", "average_maps"}
+    wanted &= set(getattr(model.loss, "inputs", ()))
+    if not wanted:
+        return None
+    averages = PredictionAverages(
+        data.training_images(config),
+        data.observed,
+        config.expected_positives or data.expected_positives,
+        config.average_momentum,
+        spatial="average_maps" in wanted,
+        folder=folder.path,
+        epochs_done=epochs_done,
+        batch_size=128,
+    )
+    averages.set_model(model)  # Keras takes a batch, and asks for targets, before it does so
+    return averages
+
+
+def _negatives_quality(config, folder, data, loss):
+    """What judges the weak negatives of the first training images, or None.
+
+    None too where the truth is not known, or nothing is left to guess.
+    """
+    observed, labels = data.observed[:_NUM_JUDGED], data.true_training_labels
+    if config.loss != "wn" or labels is None or not (observed == 0).any():
+        return None
+    return WeakNegativeQuality(
+        data.first_training_images(config, len(observed)),
+        observed,
+        labels[: len(observed)],
+        # Below 0 a weight is no share of a negative: such weights count as 0.
+        theta=max(0.0, loss.theta),
+        batch_size=config.batch_size,
+        path=folder / "negatives.csv",
+    )
+
+
+def _targets(loss, memory):
+    """Function that gives what the loss wants of the data besides their labels, or None."""
+    wanted = {"labels", *getattr(loss, "inputs", ())}
+    if memory is None and "image_index" not in wanted:
+        return None
+
+    def targets(indices, crops):
+        found = {"image_index": indices}
+        if memory is not None:
+            found.update(memory.targets(indices, crops))
+        return {name: values for name, values in found.items() if name in wanted}
+
+    return targets
+
+
+def make_model(config, num_labels, label_names=None):
+    """The model of the settings, not compiled."""
+    common = {
+        "num_labels": num_labels,
+        "image_size": (config.image_size, config.image_size),
+        "batch_norm_momentum": config.batch_norm_momentum,
+        "dtype": config.precision,
+        "label_names": label_names,
+        "image_fit": config.image_fit,
+    }
+    if config.model == "resnet":
+        return ResNetClassifier(
+            weights=None if config.resnet_weights == "none" else config.resnet_weights,
+            width=config.resnet_width,
+            output_stride=config.resnet_output_stride,
+            **common,
+        )
+    initializer = None
+    if config.codebook_std is not None:
+        initializer = keras.initializers.RandomNormal(stddev=config.codebook_std)
+    return PatchClassifier(
+        patch_size=config.patch_size,
+        num_downsamples=config.num_downsamples,
+        strides=config.strides,
+        max_patches_per_level=config.max_patches_per_level,
+        features=config.features,
+        hidden_units=config.hidden_units if config.feed_forward else None,
+        codebook_initializer=initializer,
+        rematerialize=config.rematerialize,
+        seed=config.seed,
+        **common,
+    )
+
+
+def make_loss(config, expected_positives, num_images, num_labels):
+    """The loss of the settings.
+
+    Args:
+        config: `TrainConfig`.
+        expected_positives: Labels an image, where the settings do not say.
+        num_images: Number of training images, for `role` and `ll_cp`.
+        num_labels: Number of labels, for `role` and `ll_cp`.
+
+    Returns:
+        A Keras loss.
+
+    Raises:
+        ValueError: `loss_arguments` has what the loss does not know, or out of range.
+    """
+    expected = config.expected_positives or expected_positives
+    mean = {"label_reduction": "mean"}
+    smooth = {"label_smoothing": 0.1}
+    rows = {"num_images": num_images, "num_labels": num_labels}
+    # The authors' for VOC; for COCO they are the loss's own.
+    entropy = {"alpha": 0.2, "beta": 0.02} if config.dataset == "voc" else {}
+    kinds = {
+        "wn": (losses.WeakNegative, {"theta": config.theta, "stop_gradient": config.stop_gradient}),
+        "bce": (losses.BinaryCrossentropy, {}),
+        "an": (losses.AssumeNegative, {"weight": config.negative_weight}),
+        "epr": (losses.ExpectedPositiveRegularization, {"expected_positives": expected}),
+        "role": (
+            losses.RegularizedOnlineLabelEstimation,
+            {**rows, "expected_positives": expected, "seed": config.seed},
+        ),
+        "en": (losses.ExpectedNegative, {}),
+        "en_cl": (losses.ExpectedNegativeConsistency, {}),
+        "en_scl": (losses.ExpectedNegativeSpatialConsistency, {}),
+        "iu": (losses.BinaryCrossentropy, mean),
+        "iun": (losses.BinaryCrossentropy, mean),
+        "bce_ls": (losses.BinaryCrossentropy, {**mean, **smooth}),
+        "an_ls": (losses.AssumeNegative, smooth),
+        "wan": (losses.AssumeNegative, {"weight": "balanced"}),
+        "pr": (losses.PairwiseRanking, {}),
+        "em": (losses.EntropyMaximization, entropy),
+        "em_apl": (losses.EntropyMaximization, entropy),
+        "ll_r": (losses.LargeLoss, {"scheme": "reject"}),
+        "ll_ct": (losses.LargeLoss, {"scheme": "correct_temporarily"}),
+        "ll_cp": (losses.LargeLoss, {"scheme": "correct_permanently", **rows}),
+        "hill": (losses.Hill, {}),
+        "splc": (losses.SelfPacedLossCorrection, {}),
+        "asl": (losses.AsymmetricLoss, {}),
+        "gr": (losses.GeneralizedRobust, {"num_epochs": config.epochs}),
+    }
+    loss, arguments = kinds[config.loss]
+    given = config.loss_arguments or {}
+    unknown = set(given) - set(inspect.signature(loss).parameters)
+    if unknown:
+        raise ValueError(
+            f"Expected loss_arguments of {loss.__name__}: "
+            f"{list(inspect.signature(loss).parameters)}. Received: {sorted(unknown)}"
+        )
+    return loss(**{**arguments, **given})
+
+
+def make_optimizer(config, steps_per_epoch):
+    """LAMB with the rates of the settings."""
+    multipliers = {"codebook$": config.codebook_rate}
+    exempt = {}
+    if config.loss == "role":
+        multipliers["label_logits$"] = config.estimator_rate
+        # Nor does the trust ratio suit them: it would grow with the number of images.
+        exempt = {"no_weight_decay": ["label_logits$"]}
+    return Lamb(
+        make_schedule(config, steps_per_epoch),
+        weight_decay=config.weight_decay,
+        learning_rate_multipliers=multipliers,
+        **exempt,
+    )
+
+
+def make_schedule(config, steps_per_epoch):
+    """The learning rate of the settings: a number or a Keras schedule over steps."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    if config.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            config.learning_rate, config.epochs * steps_per_epoch, alpha=0.02
+        )
+    # The schedule keeps a value up to and including its boundary, and counts from 0.
+    boundaries = [epoch * steps_per_epoch - 1 for epoch in (5, 10, 15)]
+    rates = [config.learning_rate / 2**halvings for halvings in range(4)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)

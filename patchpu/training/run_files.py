@@ -1,0 +1,26 @@
+"""What the folder of a run tells those who only read it."""
+
+import json
+import pathlib
+
+from patchpu.training.config import read_settings
+
+
+def saved_settings(folder):
+    """Settings of the run in a folder, or `None` if none was begun there."""
+    return read_settings(pathlib.Path(folder, "config.yaml"))
+
+
+def finished_report(folder):
+    """The report of a run that came to its end, or `None`."""
+    path = pathlib.Path(folder, "report.json")
+    if not path.exists():
+        return None
+    report = json.loads(path.read_text())
+    # A run whose loss is no number any more writes its report before its last epoch.
+    return report if report["epochs"] == report["settings"]["epochs"] else None
+
+
+def read_environment(folder):
+    """Where a run was begun: its command, commit, backend, machine and versions."""
+    return json.loads(pathlib.Path(folder, "environment.json").read_text())

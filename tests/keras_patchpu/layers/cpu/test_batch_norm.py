@@ -1,0 +1,58 @@
+import keras
+import numpy as np
+from backend import gradient, numpy
+from keras import ops
+
+from keras_patchpu.layers.cpu.batch_norm import BatchNorm
+
+
+def pair(channels=5):
+    """Ours and Keras's, with the same weights."""
+    random = np.random.default_rng(0)
+    layers = [
+        BatchNorm(momentum=0.9),
+        keras.layers.BatchNormalization(momentum=0.9),
+    ]
+    weights = [random.uniform(0.5, 1.5, channels).astype("float32") for _ in range(4)]
+    for layer in layers:
+        layer.build((None, 4, 3, channels))
+        layer.set_weights(weights)
+    return layers
+
+
+def test_training_equals_keras_in_output_statistics_and_gradient():
+    x = np.random.default_rng(1).normal(3.0, 2.0, (6, 4, 3, 5)).astype("float32")
+    direction = np.random.default_rng(2).normal(size=x.shape).astype("float32")
+    ours, keras_own = pair()
+    results = []
+    for layer in (ours, keras_own):
+        slope = gradient(
+            lambda v, layer=layer: ops.sum(ops.multiply(layer(v, training=True), direction)), x
+        )
+        results.append([slope, numpy(layer(x, training=True)), *layer.get_weights()])
+    for our, other in zip(*results):
+        np.testing.assert_allclose(our, other, rtol=1e-4, atol=1e-5)
+
+
+def test_training_by_hand():
+    x = np.random.default_rng(1).normal(3.0, 2.0, (6, 4, 3, 5)).astype("float32")
+    layer, _ = pair()
+    gamma, beta, mean, variance = layer.get_weights()
+    expected = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-3) * gamma + beta
+    np.testing.assert_allclose(numpy(layer(x, training=True)), expected, rtol=1e-4, atol=1e-5)
+    after = layer.get_weights()
+    np.testing.assert_allclose(after[2], 0.9 * mean + 0.1 * x.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(after[3], 0.9 * variance + 0.1 * x.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_inference_and_frozen_layers_use_the_running_statistics():
+    x = np.random.default_rng(1).normal(size=(2, 4, 3, 5)).astype("float32")
+    layer, _ = pair()
+    before = layer.get_weights()
+    gamma, beta, mean, variance = before
+    expected = (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+    np.testing.assert_allclose(numpy(layer(x, training=False)), expected, rtol=1e-4, atol=1e-5)
+    layer.trainable = False
+    np.testing.assert_allclose(numpy(layer(x, training=True)), expected, rtol=1e-4, atol=1e-5)
+    for old, new in zip(before, layer.get_weights()):
+        np.testing.assert_array_equal(old, new)

@@ -1,0 +1,235 @@
+"""The layout for XLA against Keras's own layers: values, gradients, statistics."""
+
+import keras
+import numpy as np
+import pytest
+from backend import gradient, numpy, weight_gradients
+from keras import ops
+
+from keras_patchpu.layers import (
+    PatchEmbedder,
+    mobile_inverted_bottleneck,
+    patch_embedder,
+    patches_last,
+)
+from keras_patchpu.layers.cpu.rematerialized import in_chunks
+from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck
+
+
+def last(maps):
+    """NHWC to (channels, h, w, N)."""
+    return np.ascontiguousarray(np.transpose(maps, (3, 1, 2, 0)))
+
+
+def first(maps):
+    return np.transpose(maps, (3, 1, 2, 0))
+
+
+def assert_close(ours, other, tolerance=1e-4):
+    """Within a share of the largest entry: single entries may cancel to nothing."""
+    assert ours.shape == other.shape
+    scale = max(np.abs(other).max(), 1e-3)
+    np.testing.assert_allclose(ours / scale, other / scale, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize("sides", [(1, 1), (2, 2), (3, 4), (7, 5), (10, 12), (9, 9)])
+def test_depthwise_equals_keras_in_value_and_gradients(sides, kernel_size, strides):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(5, *sides, 3)).astype("float32")
+    kernel = random.normal(size=(kernel_size, kernel_size, 3)).astype("float32")
+    out = [-(-side // strides) for side in sides]
+    direction = random.normal(size=(5, *out, 3)).astype("float32")
+
+    def ours(x, kernel):
+        return patches_last.depthwise(x, kernel, strides)
+
+    def other(x, kernel):
+        return ops.depthwise_conv(
+            x, kernel[..., None], strides=strides, padding="same", data_format="channels_last"
+        )
+
+    def tensors(*arrays):
+        return [ops.convert_to_tensor(array) for array in arrays]
+
+    assert_close(first(numpy(ours(*tensors(last(x), kernel)))), numpy(other(*tensors(x, kernel))))
+    last_direction, direction = tensors(last(direction), direction)
+    for_x = [
+        first(gradient(lambda v: ops.sum(ours(v, *tensors(kernel)) * last_direction), last(x))),
+        gradient(lambda v: ops.sum(other(v, *tensors(kernel)) * direction), x),
+    ]
+    for_kernel = [
+        gradient(lambda k: ops.sum(ours(*tensors(last(x)), k) * last_direction), kernel),
+        gradient(lambda k: ops.sum(other(*tensors(x), k) * direction), kernel),
+    ]
+    assert_close(*for_x)
+    assert_close(*for_kernel)
+
+
+def randomised(layer, seed=0):
+    """The layer with every weight drawn, so that none is at a neutral value."""
+    random = np.random.default_rng(seed)
+    layer.set_weights(
+        [
+            random.uniform(0.5, 1.5, w.shape) if w.ndim == 1 else w + random.normal(size=w.shape)
+            for w in layer.get_weights()
+        ]
+    )
+    return layer
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("strides, expansion", [(1, 6), (2, 6), (1, 1)])
+def test_block_equals_its_plain_call(strides, expansion, batch_norm):
+    x = np.random.default_rng(3).normal(1.0, 2.0, (6, 9, 6, 4)).astype("float32")
+    block = MobileInvertedBottleneck(
+        4, kernel_size=3, strides=strides, expansion=expansion, batch_norm=batch_norm
+    )
+    block.build(x.shape)
+    start = randomised(block).get_weights()
+    for training in (True, False):
+        block.set_weights(start)
+        plain = numpy(block(ops.convert_to_tensor(x), training=training))
+        plain_weights = block.get_weights()
+        block.set_weights(start)
+        ours = numpy(block.call_patches_last(ops.convert_to_tensor(last(x)), training=training))
+        assert_close(first(ours), plain)
+        for our, other in zip(block.get_weights(), plain_weights):
+            assert_close(our, other, 1e-5)  # the running statistics among them
+        for variable in block.non_trainable_variables:
+            if training:  # they moved
+                assert variable.shape and batch_norm
+
+
+def slopes_and_statistics(embedder, pooled, direction):
+    """Gradients of every weight, and the running statistics after one training step."""
+    start = embedder.get_weights()
+    slopes = weight_gradients(embedder, lambda: ops.sum(embedder.projection(pooled()) * direction))
+    embedder.set_weights(start)
+    pooled()
+    statistics = [numpy(variable) for variable in embedder.non_trainable_variables]
+    embedder.set_weights(start)
+    return slopes, statistics
+
+
+def assert_same_training(embedder, ours, other):
+    slopes, plain = ours[0], other[0]
+    assert len(slopes) == len(plain) == len(embedder.trainable_variables)
+    largest = max(np.abs(slope).max() for slope in plain)
+    for variable, our, their in zip(embedder.trainable_variables, slopes, plain):
+        # A weight that a batch norm makes irrelevant has rounding noise for a gradient.
+        noise = 1e-6 * largest
+        tolerance = 1e-4 * np.abs(their).max() + noise
+        np.testing.assert_allclose(our, their, rtol=0, atol=tolerance, err_msg=variable.path)
+    for our, their in zip(ours[1], other[1], strict=True):
+        assert_close(our, their)
+
+
+def plain_pooled(embedder, x):
+    return ops.mean(embedder.block_outputs(x, True)["block3b"], axis=(1, 2))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (20, 36)])
+def test_embedder_equals_its_plain_call_in_gradients_of_every_weight(size):
+    random = np.random.default_rng(1)
+    x = ops.convert_to_tensor(random.integers(0, 256, (6, *size, 3)).astype("float32"))
+    direction = ops.convert_to_tensor(random.normal(size=(6, 8)).astype("float32"))
+    embedder = PatchEmbedder(8, pixel_mean=(0.4, 0.5, 0.6), pixel_variance=(0.2, 0.1, 0.3))
+    embedder.build((None, None, *size, 3))
+    ours = slopes_and_statistics(
+        embedder, lambda: embedder._pooled_patches_last(x, True), direction
+    )
+    plain = slopes_and_statistics(embedder, lambda: plain_pooled(embedder, x), direction)
+    assert_same_training(embedder, ours, plain)
+
+
+@pytest.mark.parametrize("layout", ["plain", "patches_last"])
+def test_rematerialized_embedder_trains_as_the_plain_one(layout, monkeypatch):
+    if layout == "patches_last" and keras.backend.backend() == "torch":
+        pytest.skip("the layout is for XLA")
+    for module in (patch_embedder, mobile_inverted_bottleneck):
+        monkeypatch.setattr(module, "CHUNK", 4)  # six patches: two chunks, the second not full
+    random = np.random.default_rng(2)
+    x = ops.convert_to_tensor(random.integers(0, 256, (6, 20, 16, 3)).astype("float32"))
+    direction = ops.convert_to_tensor(random.normal(size=(6, 8)).astype("float32"))
+    embedder = PatchEmbedder(8, rematerialize=True)
+    embedder.build((None, None, 20, 16, 3))
+
+    def recomputed():
+        if layout == "plain":
+            return plain_pooled(embedder, x)
+        return embedder._pooled_patches_last(x, True)
+
+    ours = slopes_and_statistics(embedder, recomputed, direction)
+    embedder.rematerialize = False
+    plain = slopes_and_statistics(embedder, lambda: plain_pooled(embedder, x), direction)
+    assert_same_training(embedder, ours, plain)
+
+
+def test_in_chunks_by_hand():
+    if keras.backend.backend() == "torch":
+        pytest.skip("only used under XLA")
+    maps = np.arange(10, dtype="float32").reshape(2, 5)
+    weight = np.array([2.0, -1.0], "float32")
+    chunks = []
+
+    def function(maps, weight):
+        chunks.append(tuple(maps.shape))
+        return ops.sum(maps * weight[:, None], axis=0, keepdims=True) ** 2
+
+    def call(maps, weight):
+        return in_chunks(function, maps, [ops.convert_to_tensor(weight)], (1,), 2)
+
+    # rows 0..4 and 5..9: 2 a - b = a - 5, squared
+    values = numpy(call(ops.convert_to_tensor(maps), weight))
+    np.testing.assert_allclose(values, [[25.0, 16.0, 9.0, 4.0, 1.0]])
+    assert set(chunks) == {(2, 2)}
+    slopes = gradient(lambda w: ops.sum(call(ops.convert_to_tensor(maps), w)), weight)
+    # 2 sum_n (n - 5) (n, n + 5)
+    np.testing.assert_allclose(slopes, [-40.0, -190.0])
+    slopes = gradient(lambda m: ops.sum(call(m, weight)), maps)
+    inner = 2.0 * (np.arange(5) - 5.0)
+    np.testing.assert_allclose(slopes, [2.0 * inner, -inner])
+
+
+def compiled(function):
+    """The function under XLA, or as it is where the backend has none."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def stateless(x):
+            with keras.StatelessScope():
+                return function(x)
+
+        return jax.jit(stateless)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True)
+    return function
+
+
+def test_the_layout_is_chosen_where_xla_compiles_for_a_cpu(monkeypatch):
+    embedder = PatchEmbedder(8)
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3)).astype("float32")
+    plain = numpy(embedder(x))
+    calls = []
+    original = PatchEmbedder._pooled_patches_last
+
+    def spy(self, *args):
+        calls.append(args)
+        return original(self, *args)
+
+    monkeypatch.setattr(PatchEmbedder, "_pooled_patches_last", spy)
+    assert_close(numpy(embedder(x)), plain)
+    assert not calls  # not compiled
+    np.testing.assert_allclose(numpy(compiled(embedder)(x)), plain, rtol=1e-4, atol=1e-4)
+    assert bool(calls) == (keras.backend.backend() != "torch")
+    calls.clear()
+    compiled(lambda x: embedder(x, training=True))(x)
+    assert bool(calls) == (keras.backend.backend() != "torch")
+    calls.clear()
+    embedder.blocks[0].bn.trainable = False  # keeps its running statistics in training
+    compiled(lambda x: embedder(x, training=True))(x)
+    assert not calls

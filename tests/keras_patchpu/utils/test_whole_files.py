@@ -1,0 +1,97 @@
+import errno
+import os
+
+import pytest
+
+from keras_patchpu.utils.whole_files import remove_unfinished, whole_file, whole_folder, write_whole
+
+
+def test_a_file_takes_the_place_of_another_only_in_the_end(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    with whole_file(path) as temporary:
+        assert temporary.suffix == ".keras" and temporary.parent == tmp_path
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["model.keras"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_what_was_there_stays_if_the_writing_fails(error, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with pytest.raises(type(error)):
+        with whole_file(path) as temporary:
+            temporary.write_text("ne")
+            raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def fill(folder, **texts):
+    folder.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+
+
+def test_a_folder_takes_the_place_of_another_only_in_the_end(tmp_path):
+    path = tmp_path / "model"
+    fill(path, weights="old", more="old")
+    fill(tmp_path / ".tmp-model", weights="of a killed process")
+    with whole_folder(path) as temporary:
+        assert temporary.parent == tmp_path and not temporary.exists()
+        fill(temporary, weights="new")
+        assert (path / "weights").read_text() == "old"
+    assert os.listdir(tmp_path) == ["model"]
+    assert os.listdir(path) == ["weights"] and (path / "weights").read_text() == "new"
+
+
+@pytest.mark.parametrize("at", ["writing", "renaming"])
+def test_a_folder_that_was_there_stays_if_the_writing_fails(at, tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    fill(path, weights="old")
+    replace = os.replace
+
+    def full(source, target):
+        if os.path.basename(source) == ".tmp-model":
+            raise OSError(errno.ENOSPC, "full")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="full"):
+        with whole_folder(path) as temporary:
+            fill(temporary, weights="ne")
+            if at == "writing":
+                raise OSError(errno.ENOSPC, "full")
+    assert os.listdir(tmp_path) == ["model"]
+    assert (path / "weights").read_text() == "old"
+
+
+def test_the_content_is_on_the_disk_before_the_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor):
+        done.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def noted_replace(source, target):
+        done.append("renamed")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    if not os.path.exists("/proc/self/fd"):
+        pytest.skip("asks /proc which file was meant")
+    write_whole(tmp_path / "table.md", "a\r\nb\n")
+    assert (tmp_path / "table.md").read_bytes() == b"a\r\nb\n"
+    assert done == [".tmp-table.md", "renamed", tmp_path.name]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in (".tmp-last.keras", ".tmp-curves.png", "last.keras", ".lock"):
+        (tmp_path / name).write_text(name)
+    fill(tmp_path / ".tmp-saved_model", weights="of a killed export")
+    remove_unfinished(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".lock", "last.keras"]
