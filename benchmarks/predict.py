@@ -26,7 +26,7 @@ from keras_patchpu.models import PatchClassifier
 DIFFERENT = 500
 COMMAND = """
 import sys, time
-from patchpu import main
+from patchpu.__main__ import main
 start = time.perf_counter()
 main(["predict", *sys.argv[1:]])
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))

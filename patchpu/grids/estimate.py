@@ -188,7 +188,7 @@ def _prediction_batch(config):
 
 
 def _compiled_model(config):
-    from patchpu.training.run import make_loss, make_model, make_optimizer
+    from patchpu.training.build import make_loss, make_model, make_optimizer
 
     train, _, num_labels = num_images(config) or (1000, 0, 10)
     model = make_model(config, num_labels)

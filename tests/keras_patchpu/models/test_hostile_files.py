@@ -17,10 +17,10 @@ from small import small_classifier
 from tiny_data import write_coco, write_table, write_voc
 
 from keras_patchpu.datasets import load_coco, load_voc
-from patchpu import main
+from patchpu.__main__ import main
+from patchpu.training.build import make_loss, make_model, make_optimizer
 from patchpu.training.config import TrainConfig
 from patchpu.training.data import load_data
-from patchpu.training.run import make_loss, make_model, make_optimizer
 
 LABELS = ("blue", "green", "red")
 

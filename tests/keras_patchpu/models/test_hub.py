@@ -13,7 +13,7 @@ from small import calibrated_classifier, small_classifier, small_images
 from keras_patchpu.models import PatchClassifier, load_classifier
 from keras_patchpu.models.load_classifier import model_digest, model_file
 from keras_patchpu.utils.validation import FileError
-from patchpu import main
+from patchpu.__main__ import main
 
 NAMES = ("cat", "dog", "owl")
 

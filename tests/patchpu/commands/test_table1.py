@@ -131,7 +131,7 @@ def test_dry_run_tells_what_it_cannot_time(grid_file, tmp_path):
 
 @pytest.mark.slow
 def test_dry_run_of_the_command(grid_file, tmp_path):
-    command = [sys.executable, str(ROOT / "patchpu.py"), "table1", "--config", str(grid_file)]
+    command = [sys.executable, "-m", "patchpu", "table1", "--config", str(grid_file)]
     command += ["--output", str(tmp_path / "out"), "--dry-run", "--rows", "patch-an"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr

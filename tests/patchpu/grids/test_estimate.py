@@ -11,8 +11,8 @@ from keras_patchpu.experiments import estimate
 
 from keras_patchpu.callbacks import PredictionAverages, PseudoLabels
 from keras_patchpu.datasets import coco, voc
+from patchpu.training.build import make_loss, make_model
 from patchpu.training.config import TrainConfig
-from patchpu.training.run import make_loss, make_model
 
 LOSSES = typing.get_args(typing.get_type_hints(TrainConfig)["loss"])
 TINY = {

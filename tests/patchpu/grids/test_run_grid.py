@@ -256,7 +256,7 @@ def test_a_grid_on_a_folder_of_voc(tmp_path):
     path = tmp_path / "tiny.yaml"
     grid = {"dataset": "voc", "settings": settings, "runs": rows, "seeds": [0]}
     path.write_text(yaml.safe_dump(grid))
-    command = [sys.executable, str(ROOT / "patchpu.py"), "table1", "--config", str(path)]
+    command = [sys.executable, "-m", "patchpu", "table1", "--config", str(path)]
     command += ["--dataset", "voc", "--data-dir", str(write_voc(tmp_path / "data"))]
     command += ["--output", str(tmp_path / "out"), "--backend", "tensorflow"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -291,7 +291,7 @@ def test_a_killed_grid_goes_on_and_ends_as_one_never_killed(tmp_path):
     def command(output):
         options = ["table1", "--config", str(path), "--output", str(tmp_path / output)]
         options += ["--backend", "tensorflow"]
-        return [sys.executable, str(ROOT / "patchpu.py"), *options]
+        return [sys.executable, "-m", "patchpu", *options]
 
     whole = subprocess.run(command("whole"), capture_output=True, text=True, check=False)
     assert whole.returncode == 0, whole.stderr

@@ -3,7 +3,7 @@ import re
 import pytest
 import yaml
 
-from patchpu import main
+from patchpu.__main__ import main
 from patchpu.commands.train import parse_train_config
 from patchpu.training.config import PRESETS, TrainConfig
 

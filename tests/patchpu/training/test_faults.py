@@ -119,7 +119,7 @@ def test_sigterm_saves_and_ends_with_143(tmp_path):
     config = tiny(tmp_path / "run", epochs=500, num_validation=10)
     settings = tmp_path / "settings.yaml"
     settings.write_text(config.to_yaml())
-    command = [sys.executable, str(ROOT / "patchpu.py"), "train", "--config", str(settings)]
+    command = [sys.executable, "-m", "patchpu", "train", "--config", str(settings)]
     command += ["--output", config.output, "--xla", "off"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:

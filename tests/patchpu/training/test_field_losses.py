@@ -15,9 +15,10 @@ from keras_patchpu.experiments import run as run_module
 
 from keras_patchpu.layers import patch_embedder
 from keras_patchpu.models import resnet_classifier
+from patchpu.training.build import make_model
 from patchpu.training.config import TrainConfig
 from patchpu.training.data import load_data
-from patchpu.training.run import make_model, train
+from patchpu.training.run import train
 
 BACKEND = keras.backend.backend()
 EPSILON = 1e-5

@@ -9,7 +9,7 @@ import pytest
 from tiny_data import write_coco, write_table, write_voc
 from tiny_runs import SMALL
 
-from patchpu import main
+from patchpu.__main__ import main
 from patchpu.training.config import TrainConfig
 from patchpu.training.run import train
 

@@ -8,8 +8,9 @@ import pytest
 from keras_patchpu.experiments import run as run_module
 from tiny_runs import rows_of, tiny, weights_of
 
+from patchpu.training.build import make_schedule
 from patchpu.training.config import TrainConfig
-from patchpu.training.run import make_schedule, train
+from patchpu.training.run import train
 
 FILES = {
     ".lock",

@@ -1,0 +1,159 @@
+"""What a run is made of: model, loss and optimizer of the settings."""
+
+import inspect
+import os
+
+import keras
+
+from keras_patchpu import losses
+from keras_patchpu.models import PatchClassifier, ResNetClassifier
+from keras_patchpu.optimizers import Lamb
+
+
+def make_deterministic():
+    """Makes every operation of this process from now on give the same bits when repeated.
+
+    Raises:
+        ValueError: The backend can do so only by what its process is started with.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    elif backend == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+    elif "--xla_gpu_deterministic_ops=true" not in os.environ.get("XLA_FLAGS", ""):
+        import jax
+
+        if jax.default_backend() != "cpu":
+            raise ValueError(
+                "Expected XLA_FLAGS=--xla_gpu_deterministic_ops=true in the environment with "
+                f"--deterministic and JAX on a {jax.default_backend()}. Received: none"
+            )
+
+
+def make_model(config, num_labels, label_names=None):
+    """The model of the settings, not compiled."""
+    common = {
+        "num_labels": num_labels,
+        "image_size": (config.image_size, config.image_size),
+        "batch_norm_momentum": config.batch_norm_momentum,
+        "dtype": config.precision,
+        "label_names": label_names,
+        "image_fit": config.image_fit,
+    }
+    if config.model == "resnet":
+        return ResNetClassifier(
+            weights=None if config.resnet_weights == "none" else config.resnet_weights,
+            width=config.resnet_width,
+            output_stride=config.resnet_output_stride,
+            **common,
+        )
+    initializer = None
+    if config.codebook_std is not None:
+        initializer = keras.initializers.RandomNormal(stddev=config.codebook_std)
+    return PatchClassifier(
+        patch_size=config.patch_size,
+        num_downsamples=config.num_downsamples,
+        strides=config.strides,
+        max_patches_per_level=config.max_patches_per_level,
+        features=config.features,
+        hidden_units=config.hidden_units if config.feed_forward else None,
+        codebook_initializer=initializer,
+        rematerialize=config.rematerialize,
+        seed=config.seed,
+        **common,
+    )
+
+
+def make_loss(config, expected_positives, num_images, num_labels):
+    """The loss of the settings.
+
+    Args:
+        config: `TrainConfig`.
+        expected_positives: Labels an image, where the settings do not say.
+        num_images: Number of training images, for `role` and `ll_cp`.
+        num_labels: Number of labels, for `role` and `ll_cp`.
+
+    Returns:
+        A Keras loss.
+
+    Raises:
+        ValueError: `loss_arguments` has what the loss does not know, or out of range.
+    """
+    expected = config.expected_positives or expected_positives
+    mean = {"label_reduction": "mean"}
+    smooth = {"label_smoothing": 0.1}
+    rows = {"num_images": num_images, "num_labels": num_labels}
+    # The authors' for VOC; for COCO they are the loss's own.
+    entropy = {"alpha": 0.2, "beta": 0.02} if config.dataset == "voc" else {}
+    kinds = {
+        "wn": (losses.WeakNegative, {"theta": config.theta, "stop_gradient": config.stop_gradient}),
+        "bce": (losses.BinaryCrossentropy, {}),
+        "an": (losses.AssumeNegative, {"weight": config.negative_weight}),
+        "epr": (losses.ExpectedPositiveRegularization, {"expected_positives": expected}),
+        "role": (
+            losses.RegularizedOnlineLabelEstimation,
+            {**rows, "expected_positives": expected, "seed": config.seed},
+        ),
+        "en": (losses.ExpectedNegative, {}),
+        "en_cl": (losses.ExpectedNegativeConsistency, {}),
+        "en_scl": (losses.ExpectedNegativeSpatialConsistency, {}),
+        "iu": (losses.BinaryCrossentropy, mean),
+        "iun": (losses.BinaryCrossentropy, mean),
+        "bce_ls": (losses.BinaryCrossentropy, {**mean, **smooth}),
+        "an_ls": (losses.AssumeNegative, smooth),
+        "wan": (losses.AssumeNegative, {"weight": "balanced"}),
+        "pr": (losses.PairwiseRanking, {}),
+        "em": (losses.EntropyMaximization, entropy),
+        "em_apl": (losses.EntropyMaximization, entropy),
+        "ll_r": (losses.LargeLoss, {"scheme": "reject"}),
+        "ll_ct": (losses.LargeLoss, {"scheme": "correct_temporarily"}),
+        "ll_cp": (losses.LargeLoss, {"scheme": "correct_permanently", **rows}),
+        "hill": (losses.Hill, {}),
+        "splc": (losses.SelfPacedLossCorrection, {}),
+        "asl": (losses.AsymmetricLoss, {}),
+        "gr": (losses.GeneralizedRobust, {"num_epochs": config.epochs}),
+    }
+    loss, arguments = kinds[config.loss]
+    given = config.loss_arguments or {}
+    unknown = set(given) - set(inspect.signature(loss).parameters)
+    if unknown:
+        raise ValueError(
+            f"Expected loss_arguments of {loss.__name__}: "
+            f"{list(inspect.signature(loss).parameters)}. Received: {sorted(unknown)}"
+        )
+    return loss(**{**arguments, **given})
+
+
+def make_optimizer(config, steps_per_epoch):
+    """LAMB with the rates of the settings."""
+    multipliers = {"codebook$": config.codebook_rate}
+    exempt = {}
+    if config.loss == "role":
+        multipliers["label_logits$"] = config.estimator_rate
+        # Nor does the trust ratio suit them: it would grow with the number of images.
+        exempt = {"no_weight_decay": ["label_logits$"]}
+    return Lamb(
+        make_schedule(config, steps_per_epoch),
+        weight_decay=config.weight_decay,
+        learning_rate_multipliers=multipliers,
+        **exempt,
+    )
+
+
+def make_schedule(config, steps_per_epoch):
+    """The learning rate of the settings: a number or a Keras schedule over steps."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    if config.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            config.learning_rate, config.epochs * steps_per_epoch, alpha=0.02
+        )
+    # The schedule keeps a value up to and including its boundary, and counts from 0.
+    boundaries = [epoch * steps_per_epoch - 1 for epoch in (5, 10, 15)]
+    rates = [config.learning_rate / 2**halvings for halvings in range(4)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
