@@ -5,6 +5,8 @@ import pathlib
 import re
 import zipfile
 
+import jinja2
+
 from keras_patchpu.models.load_classifier import load_classifier, model_file
 from keras_patchpu.utils.validation import FileError
 from keras_patchpu.utils.whole_files import check_output, write_whole
@@ -39,6 +41,32 @@ def write_card(models, output, overwrite, name, repository, license):
 
     first = models[0]
     path = model_file(first)
+    runs = _read_runs(models)
+    model = load_classifier(path)
+    try:
+        _check_runs(models, runs, model)
+        text = model_card(
+            model,
+            runs,
+            f"hf://{repository}" if repository else _loaded_as(first, path),
+            name or _title(first, path, runs),
+            license,
+            None if runs else _saved_after(path),
+        )
+    except (AttributeError, KeyError, IndexError, TypeError, jinja2.UndefinedError) as error:
+        raise FileError(
+            f"report.json or environment.json in {first} is damaged, or not of this version: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    write_whole(output, text)
+    source = (
+        f"written from {len(runs)} run{'s' * (len(runs) > 1)}" if runs else "from the model alone"
+    )
+    print(f"{output}: {source}")
+
+
+def _read_runs(models):
+    """Pairs of report and environment of run folders; none of a model alone."""
     is_run = [pathlib.Path(folder, "config.yaml").is_file() for folder in models]
     if len(is_run) > 1 and not all(is_run):
         raise ValueError(
@@ -53,7 +81,7 @@ def write_card(models, output, overwrite, name, repository, license):
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FileError(
                 f"report.json or environment.json in {folder} is damaged: {error}"
-            ) from (error)
+            ) from error
         if report is None:
             raise ValueError(
                 f"The run in {folder} has not ended: it has no report.json of its last epoch. Go "
@@ -62,27 +90,7 @@ def write_card(models, output, overwrite, name, repository, license):
         # Settings that a run of an earlier version did not have had the value of their default.
         report["settings"] = {**defaults, **report["settings"]}
         runs.append((report, environment))
-    model = load_classifier(path)
-    try:
-        _check_runs(models, runs, model)
-        text = model_card(
-            model,
-            runs,
-            f"hf://{repository}" if repository else _loaded_as(first, path),
-            name or _title(first, path, runs),
-            license,
-            None if runs else _saved_after(path),
-        )
-    except (AttributeError, KeyError, IndexError, TypeError) as error:
-        raise FileError(
-            f"report.json or environment.json in {first} is damaged, or not of this version: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    write_whole(output, text)
-    source = (
-        f"written from {len(runs)} run{'s' * (len(runs) > 1)}" if runs else "from the model alone"
-    )
-    print(f"{output}: {source}")
+    return runs
 
 
 def _title(name, path, runs):

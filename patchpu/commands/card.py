@@ -17,7 +17,7 @@ def card(
 ):
     """Write a model card in the format of the Hugging Face Hub.
 
-    It says, too, what is not known.
+    It says, too, what is not known. Needs the extra `hub`.
 
     Args:
         models: A finished run folder; further ones of the same settings and other seeds give the
@@ -30,6 +30,13 @@ def card(
         license: Licence of the weights as the Hub writes it, such as cc-by-4.0. null: not
             stated.
     """
-    from patchpu.card.write_card import write_card
+    try:
+        from patchpu.card.write_card import write_card
+    except ModuleNotFoundError as error:
+        if error.name not in ("huggingface_hub", "jinja2"):
+            raise
+        raise ValueError(
+            f'A model card needs the package {error.name}: pip install "keras_patchpu[hub]"'
+        ) from error
 
     write_card(models, output, overwrite, name, repository, license)

@@ -42,7 +42,7 @@ def table(runs):
     heads = ["row", "seeds", *map(SCORES.get, means), *map(_PAPER.get, paper)]
     lines = [heads, *([f"`{name}`", ", ".join(map(str, own))] for name, own in seeds)]
     for line, name in zip(lines[1:], means.index):
-        line.extend(map(_with_spread, means.loc[name], spreads.loc[name]))
+        line.extend(map(with_spread, means.loc[name], spreads.loc[name]))
         line.extend(paper.loc[name])
     head, *rows = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([head, "|---" * len(heads) + "|", *rows]) + "\n"
@@ -100,8 +100,8 @@ def paper_numbers():
     return paper[list(_PAPER)]
 
 
-def _with_spread(mean, spread):
-    """`91.8 ± 1.0`; `91.8` of one run, nothing of none."""
+def with_spread(mean, spread):
+    """`91.8 ± 1.0`; `91.8` if there is no spread, nothing if there is no mean (NaN)."""
     if np.isnan(mean):
         return ""
     return f"{mean:.1f}" + ("" if np.isnan(spread) else f" ± {spread:.1f}")

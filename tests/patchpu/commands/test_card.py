@@ -4,7 +4,10 @@ import copy
 import json
 import pathlib
 import re
+import sys
+import typing
 
+import huggingface_hub
 import numpy as np
 import pytest
 import yaml
@@ -19,7 +22,8 @@ from keras_patchpu.losses import WeakNegative
 from keras_patchpu.models import ResNetClassifier
 from keras_patchpu.utils.whole_files import save_whole
 from patchpu.card.texts import CITATION, LOSSES
-from patchpu.commands.card import card
+from patchpu.commands.card import main
+from patchpu.training.config import TrainConfig
 from patchpu.training.save_progress import Progress
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -91,14 +95,14 @@ def run(model, tmp_path):
 def card_of(tmp_path, *arguments):
     """The head and the text of a card."""
     output = tmp_path / "README.md"
-    card([*map(str, arguments), "--output", str(output), "--overwrite"])
+    main([*map(str, arguments), "--output", str(output), "--overwrite"])
     _, head, text = output.read_text(encoding="utf-8").split("---\n", 2)
     return yaml.safe_load(head), text
 
 
 def error_of(capsys, *arguments):
     with pytest.raises(SystemExit) as stopped:
-        card([str(argument) for argument in arguments])
+        main([str(argument) for argument in arguments])
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("patchpu card: error: ")
@@ -200,7 +204,6 @@ def test_a_model_alone_says_what_is_not_known(model, tmp_path):
 
 
 def test_the_package_of_the_hub_reads_it(run, tmp_path):
-    huggingface_hub = pytest.importorskip("huggingface_hub")
     card_of(tmp_path, run(), "--name", "Pets: of mine")
     read = huggingface_hub.ModelCard.load(tmp_path / "README.md")
     assert read.data.library_name == "keras" and read.data.model_name == "Pets: of mine"
@@ -264,6 +267,7 @@ def test_runs_that_do_not_belong_together(run, model, tmp_path, capsys):
     for change, message in [
         (lambda r: r["metrics"]["per_label"][0].update(label="cow"), "is of other labels"),
         (lambda r: r["metrics"].pop("micro"), "damaged, or not of this version: KeyError: 'micro'"),
+        (lambda r: r["metrics"].pop("mean_true_labels"), "has no attribute 'mean_true_labels'"),
         (lambda r: r.update(epochs=1), "has not ended"),
         (lambda r: r.pop("settings"), "is damaged: 'settings'"),
     ]:
@@ -305,8 +309,13 @@ def test_the_citation_is_the_one_of_the_project():
 
 
 def test_every_loss_has_its_text():
-    from patchpu.commands.train import _train_parser
+    assert set(LOSSES) == set(typing.get_args(typing.get_type_hints(TrainConfig)["loss"]))
 
-    (action,) = [a for a in _train_parser()._actions if a.dest == "loss"]
-    assert all(f"'{name}'" in str(action._typehint) for name in LOSSES)
-    assert len(LOSSES) == str(action._typehint).count("'") // 2
+
+@pytest.mark.parametrize("package", ["huggingface_hub", "jinja2"])
+def test_without_its_packages_it_says_what_to_install(package, tmp_path, monkeypatch, capsys):
+    for module in ("write_card", "model_card"):
+        monkeypatch.delitem(sys.modules, f"patchpu.card.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    message = error_of(capsys, "model.keras", "--output", tmp_path / "README.md")
+    assert f'needs the package {package}: pip install "keras_patchpu[hub]"' in message
