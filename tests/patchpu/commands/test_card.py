@@ -21,6 +21,7 @@ from tiny_runs import tiny
 from keras_patchpu.losses import WeakNegative
 from keras_patchpu.models import ResNetClassifier
 from keras_patchpu.utils.whole_files import save_whole
+from patchpu.card.model_card import model_card
 from patchpu.card.texts import CITATION, LOSSES
 from patchpu.commands.card import main
 from patchpu.training.config import TrainConfig
@@ -234,7 +235,7 @@ def test_the_code_of_a_resnet_runs(tmp_path, monkeypatch, capsys):
     Image.fromarray(small_images(1)[0]).save("image.jpg")
     model = ResNetClassifier(2, (32, 32), width=0.0625, label_names=["cat", "dog"])
     model.save("mine.keras")
-    _, text = card_of(tmp_path, "mine.keras")
+    text = model_card(model, file="mine.keras")
     assert "its Grad-CAM points at" in text
     (code,) = blocks(text, "python")
     exec(code, {})

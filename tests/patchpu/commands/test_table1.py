@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import patchpu.commands.table1 as command
 from patchpu.__main__ import main
 from patchpu.grids import table1
 from patchpu.grids.dry_run import dry_run
@@ -60,6 +61,7 @@ def test_options_reach_the_grid(grid_file, called, capsys):
 
 def test_one_seed_and_the_default_folder(grid_file, called, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.delitem(sys.modules, command.__name__)  # reads its default when it is imported
     main(["table1", "--config", str(grid_file), "--seeds", "7"])
     ((_, output, rows, seeds, jobs, backend),) = called.calls
     assert (output, rows, seeds) == (pathlib.Path("runs/small"), None, [7])

@@ -15,8 +15,10 @@ from small_grids import TWO_ROWS, grid_of, ledger_of_two_runs, rows_of, write_ru
 from tiny_data import write_voc
 
 from patchpu.grids import run_grid as run_grid_module
-from patchpu.grids.run_grid import child_environment, run_grid
+from patchpu.grids.run_grid import child_environment, run_grid, start_process
 from patchpu.training.config import TrainConfig
+
+pytestmark = pytest.mark.no_backend
 
 ROOT = pathlib.Path(__file__).parents[3]
 SETTINGS = {field.name for field in dataclasses.fields(TrainConfig)}
@@ -209,6 +211,18 @@ def test_two_grids_in_one_folder_are_refused(tmp_path):
         with pytest.raises(ValueError, match="Another process works in"):
             run_grid(grid, tmp_path / "out", start=Runner())
     run_grid(grid, tmp_path / "out", start=Runner())
+
+
+def test_a_process_writes_its_log_behind_what_is_there_and_holds_the_lock(tmp_path):
+    log = tmp_path / "run.log"
+    log.write_text("before\n")
+    code = "import os, sys; print(os.fstat(int(sys.argv[1])).st_ino); sys.exit(os.environ['WHY'])"
+    with open(tmp_path / "lock", "w") as lock:
+        command = [sys.executable, "-c", code, str(lock.fileno())]
+        process = start_process(command, {"WHY": "the reason"}, log, lock.fileno())
+        assert process.wait() == 1
+    number = os.stat(tmp_path / "lock").st_ino
+    assert log.read_text() == f"before\n$ {' '.join(command)}\n{number}\nthe reason\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
