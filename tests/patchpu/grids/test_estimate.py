@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from backend import functions_not_compiled
 
 from keras_patchpu.callbacks import PredictionAverages, PseudoLabels
 from keras_patchpu.datasets import coco, voc
@@ -84,16 +85,17 @@ def test_bytes_are_those_of_their_files(tmp_path):
     assert path.stat().st_size == estimate.memory_bytes(TrainConfig(loss="em_apl", num_train=6))
 
 
-@pytest.mark.parametrize("loss", ["wn", "role", "en_cl", "en_scl", "ll_cp"])
+@pytest.mark.parametrize("loss", ["role", "en_scl"])
 def test_a_step_is_timed_and_the_model_sized(loss):
     config = TrainConfig(loss=loss, num_train=50, **TINY)
-    measured = estimate.measure(config, steps=1)
+    with functions_not_compiled():
+        measured = estimate.measure(config, steps=1)
     assert measured["step_seconds"] > 0 and measured["prediction_seconds"] > 0
     network = make_model(config, num_labels=10)
     assert measured["parameters"] == network.count_params()
     # Weights, and two moments of those that are trained, in float32; a loss's weights too.
     trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
-    labels = {"role": 3 * 50 * 10, "ll_cp": 50 * 10}.get(loss, 0)
+    labels = 3 * 50 * 10 if loss == "role" else 0
     expected = 4 * (network.count_params() + 2 * trained + labels)
     assert measured["model_bytes"] == pytest.approx(expected, abs=200)  # counters
     assert measured["map_size"] == ((2, 2) if loss == "en_scl" else None)
