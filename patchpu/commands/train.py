@@ -44,7 +44,7 @@ def parse_train_config(arguments):
 
 def _parse(arguments):
     """Pair of `TrainConfig` and `DistributionOptions`."""
-    parser = _parser()
+    parser = train_parser()
     # Once for what chooses the defaults, once with them.
     first = _parse_args(parser, arguments)
     if first.table is not None:
@@ -69,7 +69,7 @@ def _parse_args(parser, arguments):
         parser.error(f"the settings cannot be read: {type(error).__name__}: {error}")
 
 
-def _parser():
+def train_parser():
     """A parser with an option for each field of both."""
     parser = new_parser(train)
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file with settings.")

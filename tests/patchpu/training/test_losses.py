@@ -126,7 +126,9 @@ def test_a_new_loss_is_one_class_and_one_row(monkeypatch, tmp_path, capsys, mode
     config = parse_train_config(["--loss", "doubled", "--negative-weight", "0.5"])
     assert (config.loss, config.negative_weight) == ("doubled", 0.5)
     output = tmp_path / "run"
-    config = tiny(output, loss="doubled", epochs=1, num_train=8, batch_norm_momentum=0.0)
+    config = tiny(
+        output, loss="doubled", epochs=1, num_train=8, num_validation=8, batch_norm_momentum=0.0
+    )
     with functions_not_compiled():
         trained_without_report(config)
     data = load_data(config)
