@@ -13,9 +13,10 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from keras_patchpu._version import __version__
-from patchpu.card.texts import CITATION, DATA, LOSSES, observed_text, split_text
+from patchpu.card.texts import CITATION, DATA, observed_text, split_text
 from patchpu.grids.table import with_spread
 from patchpu.training.config import TrainConfig
+from patchpu.training.losses import LOSSES
 
 _TAGS = ("keras_patchpu", "multi-label-classification", "single-positive-labels")
 _DATASETS = {
@@ -24,23 +25,6 @@ _DATASETS = {
     "coco": ("coco_2014", "COCO 2014"),
     "table": ("own_images", "the author's own images"),
 }
-
-
-# Settings that the card tells in words, or, as paths, not at all.
-_SAID = (
-    *("dataset", "seed", "table", "data_dir", "validation_table", "loss", "image_size"),
-    *("learning_rate", "schedule", "weight_decay", "batch_size", "epochs", "precision"),
-    *("num_train", "num_validation", "difficulty", "max_digits", "second_label_share"),
-)
-_OF_PATCHES = (
-    "patch_size",
-    "num_downsamples",
-    "strides",
-    "max_patches",
-    "features",
-    "hidden",
-)
-_OF_PATCHES += ("feed_forward", "codebook")
 
 
 def model_card(model, runs=(), file=None, name="model", license=None, epochs=None):
@@ -79,7 +63,8 @@ def model_card(model, runs=(), file=None, name="model", license=None, epochs=Non
         "reports": reports,
         "labels": _labels(model, reports),
         "file": file or "model.keras",
-        "full_labels": bool(runs) and reports[0]["settings"]["loss"] in ("bce", "bce_ls"),
+        "full_labels": bool(runs)
+        and LOSSES[reports[0]["settings"]["loss"]].observes == "all labels",
         "license": license,
         "citation": CITATION,
     }
@@ -148,7 +133,7 @@ def _of_runs(reports, environment, heat):
         "settings": settings,
         "seeds": [report["settings"]["seed"] for report in reports],
         "data": DATA[settings["dataset"]].format(**settings),
-        "loss": LOSSES.get(settings["loss"], "not described here"),
+        "loss": LOSSES[settings["loss"]].title,
         "observed": observed_text(settings),
         "split": split_text(settings),
         "software": "; ".join(software),
@@ -158,12 +143,13 @@ def _of_runs(reports, environment, heat):
 
 
 def _other_settings(settings):
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    unused = ("resnet",) if settings["model"] == "patch" else _OF_PATCHES
+    unused = {"patch": "resnet", "resnet": "patch"}[settings["model"]]
     other = {
-        key: value
-        for key, value in settings.items()
-        if value != defaults.get(key, value) and not key.startswith((*_SAID, *unused))
+        field.name: settings[field.name]
+        for field in dataclasses.fields(TrainConfig)
+        if not field.metadata["in_card"]
+        and field.metadata["of"] != unused
+        and settings.get(field.name, field.default) != field.default
     }
     return ", ".join(f"`{key}: {value}`" for key, value in other.items())
 

@@ -127,7 +127,7 @@ def test_settings_of_a_run_are_written_whole(tmp_path):
     grid = grid_of(tmp_path)
     run_grid(grid, tmp_path / "out", start=Runner())
     settings = yaml.safe_load((tmp_path / "out" / "logs" / "patch-an-seed1.yaml").read_text())
-    assert settings["xla"] == "off" and settings["seed"] == 1
+    assert settings["xla"] == "never" and settings["seed"] == 1
     assert set(settings) == SETTINGS - {"output", "resume"}
 
 
@@ -181,7 +181,7 @@ def test_what_the_ledger_has_is_done_without_its_folder(tmp_path, capsys):
 
 def test_a_line_of_other_settings_or_backend_is_refused_and_stays(tmp_path):
     grid, output = ledger_of_two_runs(tmp_path)
-    other = grid_of(tmp_path, TWO_ROWS.replace("xla: off", "batch_size: 4"))
+    other = grid_of(tmp_path, TWO_ROWS.replace("xla: never", "batch_size: 4"))
     before = (output / "ledger.csv").read_bytes()
     runner = Runner()
     with pytest.raises(ValueError, match="patch-wn-seed1 .batch_size: 16 in the ledger, 4 now"):
@@ -216,7 +216,8 @@ def test_two_grids_in_one_folder_are_refused(tmp_path):
 def test_a_process_writes_its_log_behind_what_is_there_and_holds_the_lock(tmp_path):
     log = tmp_path / "run.log"
     log.write_text("before\n")
-    code = "import os, sys; print(os.fstat(int(sys.argv[1])).st_ino); sys.exit(os.environ['WHY'])"
+    code = "import os, sys; print(os.fstat(int(sys.argv[1])).st_ino, flush=True); "
+    code += "sys.exit(os.environ['WHY'])"
     with open(tmp_path / "lock", "w") as lock:
         command = [sys.executable, "-c", code, str(lock.fileno())]
         process = start_process(command, {"WHY": "the reason"}, log, lock.fileno())
@@ -253,7 +254,7 @@ TINY = {
     "features": 8,
     "hidden_units": 8,
     "resnet_width": 0.125,
-    "xla": "off",
+    "xla": "never",
 }
 
 

@@ -1,19 +1,27 @@
 """Training on VOC, COCO and tables of images, from the command line."""
 
-import csv
+import dataclasses
 import json
 
 import keras
 import numpy as np
 import pytest
+from backend import functions_not_compiled
 from tiny_data import write_coco, write_table, write_voc
-from tiny_runs import SMALL
+from tiny_runs import SMALL, rows_of, trained_without_report
 
 from patchpu.__main__ import main
+from patchpu.commands.train import parse_train_config
 from patchpu.training.config import TrainConfig
 from patchpu.training.run import train
 
 SETTINGS = {**SMALL, "schedule": "constant"}
+
+
+@pytest.fixture(autouse=True)
+def quick():
+    with functions_not_compiled():
+        yield
 
 
 def options(**values):
@@ -50,9 +58,7 @@ def test_one_epoch_on_a_folder_of_the_published_format(dataset, tmp_path, capsys
     assert report["localization"]["labels"] == 4 and report["weak_negatives"]["epoch"] == 1
 
 
-def test_the_preset_of_voc_is_the_papers(tmp_path):
-    from patchpu.commands.train import parse_train_config
-
+def test_the_preset_of_voc_is_the_papers():
     config = parse_train_config(["--dataset", "voc"])
     assert (config.image_size, config.patch_size, config.epochs) == (640, 64, 25)
     config = parse_train_config(["--table", "tags.csv"])
@@ -69,9 +75,7 @@ def test_a_table_trains_and_says_only_what_one_label_can_tell(tmp_path, capsys):
     assert f"final recall at 1 of the known labels {recall:.4f}" in capsys.readouterr().out
     page = (output / "report.md").read_text()
     assert "cannot be told" in page and "| label |" not in page
-    with (output / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    ranks = [float(row["val_reciprocal_rank"]) for row in rows]
+    ranks = [float(row["val_reciprocal_rank"]) for row in rows_of(output)]
     assert len(ranks) == 2 and report["best_epoch"]["epoch"] == 1 + int(np.argmax(ranks))
     model = keras.saving.load_model(output / "last.keras")
     assert model.label_names == ("blue", "green", "red") and model.image_fit == "pad"
@@ -96,39 +100,45 @@ def test_a_fully_labelled_table_beside_it_gives_map(tmp_path):
     assert [row["positives"] for row in report["metrics"]["per_label"]] == [3, 3, 3]
 
 
+class Killed(keras.callbacks.Callback):
+    """Dies at the end of the second epoch, before it is saved."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="two minutes of compiling")
 def test_a_stopped_run_on_files_goes_on_as_if_never_stopped(tmp_path):
-    table = write_table(tmp_path / "data")
-
-    def run(output, epochs, **changes):
-        config = TrainConfig(
-            dataset="table",
-            table=str(table),
-            augment=True,
-            output=str(tmp_path / output),
-            epochs=epochs,
-            **SETTINGS,
-            **changes,
-        )
-        train(config, verbose=0)
-        with (tmp_path / output / "metrics.csv").open(newline="") as file:
-            return [float(row["loss"]) for row in csv.DictReader(file)]
-
-    whole = run("whole", 2)
-    first = run("stopped", 1)
-    # The settings say how long a run is; only here are they changed behind its back.
-    settings = tmp_path / "stopped" / "config.yaml"
-    settings.write_text(settings.read_text().replace("epochs: 1", "epochs: 2"))
-    both = run("stopped", 2, resume=True)
-    assert first[0] == pytest.approx(whole[0], rel=1e-3)
-    assert both == pytest.approx(whole, rel=1e-3)
+    config = TrainConfig(
+        dataset="table",
+        table=str(write_table(tmp_path / "data")),
+        augment=True,
+        output=str(tmp_path / "whole"),
+        epochs=2,
+        **SETTINGS,
+    )
+    trained_without_report(config)
+    stopped = dataclasses.replace(config, output=str(tmp_path / "stopped"))
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, verbose=0, callbacks=[Killed()])
+    assert len(rows_of(tmp_path / "stopped")) == 1
+    trained_without_report(dataclasses.replace(stopped, resume=True))
+    whole, both = (
+        [float(row["loss"]) for row in rows_of(tmp_path / name)] for name in ("whole", "stopped")
+    )
+    assert len(whole) == 2 and both == pytest.approx(whole, rel=1e-3)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"loss": "bce"}, "--loss bce needs every label"),
-        ({"loss": "epr"}, "--expected-positives"),
+        ({"loss": "bce_ls"}, "--loss bce_ls needs every label"),
+        ({"loss": "iun"}, "--loss iun needs every true label"),
+        ({"loss": "epr"}, "--loss epr needs --expected-positives"),
+        ({"loss": "role"}, "--loss role needs --expected-positives"),
+        ({"loss": "en_scl"}, "--loss en_scl needs --expected-positives"),
         ({"max_pixels": 100}, "more than the limit of 100"),
     ],
 )
