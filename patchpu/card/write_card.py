@@ -9,8 +9,8 @@ from keras_patchpu.utils.validation import FileError
 from keras_patchpu.utils.whole_files import check_output, write_whole
 from patchpu.card.model_card import model_card
 from patchpu.training.config import TrainConfig
-from patchpu.training.run_files import finished_report, read_environment
 from patchpu.training.progress import Progress
+from patchpu.training.run_files import finished_report, read_environment
 
 
 def write_card(models, output, overwrite, name, repository, license):
@@ -96,7 +96,12 @@ def _loaded_as(name, path):
 
 def _saved_after(path):
     """How far the run of a checkpoint had come, as text, or `None`."""
-    progress = None if path.is_dir() else Progress.load(path.parent)
+    if path.is_dir():
+        return None
+    try:
+        progress = Progress.load(path.parent)
+    except FileError:  # a file of that name of somebody else
+        return None
     return progress and str(progress)
 
 

@@ -1,4 +1,4 @@
-"""What a run saves to go on from: `last/`, and `best.keras` and a line of `metrics.csv` an epoch."""
+"""What a run saves: `last/` to go on from, and of each epoch `best.keras` and a line of numbers."""
 
 import signal
 import time
@@ -79,9 +79,7 @@ class Checkpoint(keras.callbacks.Callback):
             raise FileError(f"{last / 'model.keras'} holds no state of a training to go on with")
         progress = Progress.load(last)
         if progress is None:
-            raise FileError(
-                f"{last / 'progress.json'} is missing, which tells how far the run has come"
-            )
+            raise FileError(f"{last} has no progress.json, which tells how far the run has come")
         self.progress = progress
         columns = ("epoch", "loss", self.monitor, "seconds")
         self.rows = read_metrics(self.folder / "metrics.csv", progress.epochs, columns)
