@@ -14,9 +14,10 @@ import keras
 
 from keras_patchpu.utils import distribution
 from keras_patchpu.utils.whole_files import remove_unfinished, whole_file, write_whole
-from patchpu.training.config import differences, read_settings
+from patchpu.training.config import differences
 from patchpu.training.lock import lock_folder
 from patchpu.training.progress import Progress
+from patchpu.training.run_files import saved_settings
 
 
 class RunFolder:
@@ -83,7 +84,7 @@ class RunFolder:
             return
         if self._lock is None and (self / ".lock").exists():
             self._locked().close()
-        saved = self.saved_settings()
+        saved = saved_settings(self.path)
         if not config.resume:
             if saved is not None:
                 raise ValueError(
@@ -102,10 +103,6 @@ class RunFolder:
                 f"The run in {self.path} has other settings ({'; '.join(differing)}). Resume it "
                 "with its own, or start another folder by --output."
             )
-
-    def saved_settings(self):
-        """Settings of the run in this folder, or None."""
-        return read_settings(self / "config.yaml")
 
     def write_text(self, name, text):
         write_whole(self / name, text)
