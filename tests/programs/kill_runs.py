@@ -4,8 +4,8 @@
 
 Each run is a fork of this process, which has imported the framework but never used it: that saves
 the import. Half of the kills come from outside at a random time, half from within, before a file
-goes to the disk or before a file or folder is renamed. Prints a JSON object; its `kills` is a list of dicts with what
-the kill met and what was wrong after the resume.
+goes to the disk or before a file or folder is renamed. Prints a JSON object; its `kills` is a list
+of dicts with what the kill met and what was wrong after the resume.
 """
 
 import csv
@@ -72,13 +72,17 @@ def exit_status(pid):
 
 def at_each_write(act):
     """Calls a function before each time that something goes to the disk or is renamed."""
-    for name in ("fsync", "replace"):
+    fsync, replace = os.fsync, os.replace
 
-        def noted(*arguments, original=getattr(os, name)):
-            act()
-            original(*arguments)
+    def noted_fsync(descriptor):
+        act()
+        fsync(descriptor)
 
-        setattr(os, name, noted)
+    def noted_replace(source, target):
+        act()
+        replace(source, target)
+
+    os.fsync, os.replace = noted_fsync, noted_replace
 
 
 def count_writes(folder, loss):
