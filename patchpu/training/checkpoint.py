@@ -81,10 +81,10 @@ class Checkpoint(keras.callbacks.Callback):
         if progress is None:
             raise FileError(f"{last} has no progress.json, which tells how far the run has come")
         self.progress = progress
-        columns = ("epoch", "loss", self.monitor, "seconds")
-        self.rows = read_metrics(self.folder / "metrics.csv", progress.epochs, columns)
         if self.memory is not None and progress.epochs:
             self.memory.load(last)
+        columns = ("epoch", "loss", self.monitor, "seconds")
+        self.rows = read_metrics(self.folder / "metrics.csv", progress.epochs, columns)
         return model
 
     def on_epoch_begin(self, epoch, logs=None):
