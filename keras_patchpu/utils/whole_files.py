@@ -61,6 +61,7 @@ def whole_folder(path):
                 _names_to_disk(part)
         _names_to_disk(temporary)
         if path.exists():
+            shutil.rmtree(former, ignore_errors=True)  # of a process killed at the very end
             os.replace(path, former)
         os.replace(temporary, path)
     except BaseException:

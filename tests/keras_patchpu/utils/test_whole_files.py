@@ -125,12 +125,22 @@ def test_after_a_kill_at_any_moment_one_folder_is_whole(tmp_path, monkeypatch):
         with whole_folder(path) as temporary:
             fill(temporary, weights="new")
     moments.append(tmp_path / "run")
-    # Before what an earlier kill left is removed, before each of two renames, before the end.
-    for moment, expected in zip(moments, ["old", "old", "old", "new", "new"], strict=True):
+    # Before each of two removals of what an earlier kill left, before each of two renames, before
+    # the former folder is removed, and in the end.
+    for moment, expected in zip(moments, [*4 * ["old"], "new", "new"], strict=True):
         assert (latest_folder(moment / "model") / "weights").read_text() == expected
         remove_unfinished(moment)
         assert os.listdir(moment) == ["model"]
         assert (moment / "model" / "weights").read_text() == expected
+
+
+def test_what_a_kill_at_the_very_end_left_is_in_nobodys_way(tmp_path):
+    fill(tmp_path / "model", weights="old")
+    fill(tmp_path / ".former-model", weights="older")
+    with whole_folder(tmp_path / "model") as temporary:
+        fill(temporary, weights="new")
+    assert os.listdir(tmp_path) == ["model"]
+    assert (tmp_path / "model" / "weights").read_text() == "new"
 
 
 @pytest.mark.parametrize("links", [True, False])
