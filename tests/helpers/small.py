@@ -42,6 +42,14 @@ def small_labels(count=4):
     return labels
 
 
+def save_as_run(model, folder):
+    """Saves a model where a run has it in its folder; returns its path."""
+    path = folder / "last" / "model.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.save(path)
+    return path
+
+
 def normalization_of(network):
     """The input normalisation of a stock network, whose name counts earlier ones."""
     return next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))

@@ -13,7 +13,7 @@ import pytest
 from code_blocks import blocks
 from keras import ops
 from PIL import Image
-from small import calibrated_classifier, small_classifier, small_images
+from small import calibrated_classifier, save_as_run, small_classifier, small_images
 
 from keras_patchpu import export as module
 from keras_patchpu import export_command
@@ -73,7 +73,7 @@ def model():
 def folder(tmp_path_factory, model):
     """A run folder with the model, and seven images."""
     folder = tmp_path_factory.mktemp("run")
-    model.save(folder / "last.keras")
+    save_as_run(model, folder)
     (folder / "images").mkdir()
     for index, pixels in enumerate(small_images(7, seed=5)):
         Image.fromarray(pixels[:, : 32 - index]).save(folder / "images" / f"{index}.png")

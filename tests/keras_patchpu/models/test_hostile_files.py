@@ -7,13 +7,12 @@ What is tested closer to what reads it: models (models/test_load_classifier.py),
 
 import json
 import shutil
-import zipfile
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
-from small import small_classifier
+from small import save_as_run, small_classifier
 from tiny_data import write_coco, write_table, write_voc
 
 from keras_patchpu.datasets import load_coco, load_voc
@@ -39,7 +38,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_table(folder, num_images=6)
     keras.utils.set_random_seed(0)
-    small_classifier(label_names=LABELS).save(folder / "last.keras")
+    save_as_run(small_classifier(label_names=LABELS), folder)
     return folder
 
 
@@ -170,21 +169,23 @@ def test_names_of_coco_that_lead_out_of_its_folder(tmp_path):
 
 def test_a_table_with_other_labels_than_the_model(data, tmp_path, capsys):
     write_table(tmp_path, num_images=2, labels=("red", "violet"))
-    before = (data / "last.keras").read_bytes()
+    before = (data / "last" / "model.keras").read_bytes()
     text = error_of(capsys, "thresholds", data, tmp_path / "tags.csv")
     assert "row 3: expected a label that is known: blue, green, red. Received: violet" in text
     small_classifier().save(tmp_path / "nameless.keras")
     text = error_of(capsys, "thresholds", tmp_path / "nameless.keras", tmp_path / "tags.csv")
     assert "to have the 3 labels of the model. Received: 2, ['red', 'violet']" in text
-    assert (data / "last.keras").read_bytes() == before
+    assert (data / "last" / "model.keras").read_bytes() == before
 
 
 @pytest.mark.parametrize("command", ["predict", "thresholds"])
 def test_commands_name_a_model_that_is_none(command, data, tmp_path, capsys):
-    (tmp_path / "last.keras").write_bytes((data / "last.keras").read_bytes()[:-30])
+    model = tmp_path / "last" / "model.keras"
+    model.parent.mkdir()
+    model.write_bytes((data / "last" / "model.keras").read_bytes()[:-30])
     text = error_of(capsys, command, tmp_path, data / "tags.csv")
-    assert text.startswith(f"patchpu {command}: error: {tmp_path / 'last.keras'} is cut off")
-    assert [path.name for path in tmp_path.iterdir()] == ["last.keras"]
+    assert text.startswith(f"patchpu {command}: error: {model} is cut off")
+    assert list(tmp_path.rglob("*")) == [model.parent, model]
 
 
 # === A run that goes on ===
@@ -210,12 +211,13 @@ def finished(tmp_path_factory):
     )
     (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_text(config.to_yaml())
-    np.save(folder / "run" / "averages-1.npy", np.zeros((5, 3), "float32"))
     model = make_model(config, 3, LABELS)
     model.compile(make_optimizer(config, 1), make_loss(config, 1.4, 5, 3))
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(1)
-    model.save(folder / "run" / "last.keras")
+    last = save_as_run(model, folder / "run").parent
+    (last / "progress.json").write_text('{"epochs": 1}')
+    np.save(last / "averages.npy", np.zeros((5, 3), "float32"))
     return folder
 
 
@@ -229,10 +231,10 @@ def resume(finished, tmp_path, capsys):
     settings.write_text(settings.read_text().replace(str(finished), str(tmp_path)))
 
     def resume():
-        model = (tmp_path / "run" / "last.keras").read_bytes()
+        model = (tmp_path / "run" / "last" / "model.keras").read_bytes()
         text = error_of(capsys, "train", "--resume", "--output", tmp_path / "run")
         assert text.splitlines()[-1].startswith("patchpu train: error: ")
-        assert (tmp_path / "run" / "last.keras").read_bytes() == model
+        assert (tmp_path / "run" / "last" / "model.keras").read_bytes() == model
         return text
 
     return resume
@@ -242,13 +244,13 @@ def test_of_other_labels(resume, tmp_path):
     table = tmp_path / "tags.csv"
     table.write_text(table.read_text().replace("red", "violet"))
     text = resume()
-    assert "last.keras is of other labels. Expected: 3, blue, green, violet. Received: 3" in text
+    assert "model.keras is of other labels. Expected: 3, blue, green, violet. Received: 3" in text
 
 
 def test_with_a_damaged_model(resume, tmp_path):
-    path = tmp_path / "run" / "last.keras"
+    path = tmp_path / "run" / "last" / "model.keras"
     path.write_bytes(path.read_bytes()[:5000])
-    assert "last.keras is cut off or damaged: 5,000 bytes" in resume()
+    assert "model.keras is cut off or damaged: 5,000 bytes" in resume()
 
 
 def test_with_a_model_that_was_not_trained(resume, tmp_path):
@@ -256,28 +258,27 @@ def test_with_a_model_that_was_not_trained(resume, tmp_path):
         model = small_classifier(label_names=LABELS)
         if compiled:
             model.compile("adam", "binary_crossentropy")
-        model.save(tmp_path / "run" / "last.keras")
-        assert "last.keras holds no state of a training to go on with" in resume()
+        save_as_run(model, tmp_path / "run")
+        assert "model.keras holds no state of a training to go on with" in resume()
 
 
 @pytest.mark.parametrize(
-    "comment", [b"{", b"[]", b'{"other": 1}', b'{"epochs": -1}', b'{"steps": "1"}', b"\xff"]
+    "content", [b"", b"{", b"[]", b'{"other": 1}', b'{"epochs": -1}', b'{"steps": "1"}', b"\xff"]
 )
-def test_with_a_model_that_tells_no_progress(comment, resume, tmp_path):
-    with zipfile.ZipFile(tmp_path / "run" / "last.keras", "a") as archive:
-        archive.comment = comment
-    assert "it does not tell how far the run has come" in resume()
+def test_with_damaged_progress(content, resume, tmp_path):
+    (tmp_path / "run" / "last" / "progress.json").write_bytes(content)
+    assert "progress.json is damaged: it does not tell how far the run has come" in resume()
 
 
 @pytest.mark.parametrize("content", ["cut off", "other images", "objects"])
 def test_with_damaged_averages(content, resume, tmp_path):
-    path = tmp_path / "run" / "averages-1.npy"
+    path = tmp_path / "run" / "last" / "averages.npy"
     if content == "cut off":
         path.write_bytes(path.read_bytes()[:-1])
-        assert "averages-1.npy is cut off or damaged" in resume()
+        assert "averages.npy is cut off or damaged" in resume()
     elif content == "other images":
         np.save(path, np.zeros((7, 3), "float32"))
-        assert "averages-1.npy to hold floating-point numbers of the shape (5, 3)" in resume()
+        assert "averages.npy to hold floating-point numbers of the shape (5, 3)" in resume()
     else:
         np.save(path, np.array([[None]]), allow_pickle=True)
         assert "or holds other things than numbers" in resume()
