@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_patchpu.metrics.heat_areas import peak_region
+from keras_patchpu.metrics.heat_grid import heat_grid, pixels_of_cells
 from keras_patchpu.utils.validation import check_positive_integer
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ class Tagger:
         self.image_fit = model.image_fit
         self.thresholds = None if model.thresholds is None else np.array(model.thresholds)
         self.label_names = model.label_names or tuple(map(str, range(model.num_labels)))
-        self._grid = _Grid(model.patch_boxes, model.image_size)
+        self._grid = heat_grid(model.patch_boxes, model.image_size)
         self._model = model.fused()
         if attention:
             self._model = _with_attention(self._model)
@@ -208,41 +210,23 @@ class Tagger:
         from keras_patchpu.datasets.read_image import placed
 
         regions, heatmaps = {}, {}
-        place = placed(size, self.image_size, self.image_fit)
-        cells, ys, xs = self._grid.heat(attention[labels], place)
+        top, left, height, width = placed(size, self.image_size, self.image_fit)
+        # Of the part of the input where the image lies, in pixels from its upper left corner.
+        ys = np.clip(self._grid.ys - top, 0, height)
+        xs = np.clip(self._grid.xs - left, 0, width)
+        cells = np.tensordot(attention[labels], self._grid.covered, 1)
+        cells = cells[:, np.diff(ys) > 0][:, :, np.diff(xs) > 0]
+        ys, xs = np.unique(ys), np.unique(xs)
         for label, heat in zip(labels, cells):
             name = self.label_names[label]
             region = peak_region(heat)
             if region is not None:
                 rows, columns = region
-                y_min, y_max = _scaled(ys[rows.start], ys[rows.stop], size[0], place[2])
-                x_min, x_max = _scaled(xs[columns.start], xs[columns.stop], size[1], place[3])
+                y_min, y_max = _scaled(ys[rows.start], ys[rows.stop], size[0], height)
+                x_min, x_max = _scaled(xs[columns.start], xs[columns.stop], size[1], width)
                 regions[name] = (y_min, x_min, y_max, x_max)
-            heatmaps[name] = heat.repeat(np.diff(ys), axis=0).repeat(np.diff(xs), axis=1)
+            heatmaps[name] = pixels_of_cells(heat, ys, xs)
         return {"regions": regions, "heatmaps": heatmaps}
-
-
-def peak_region(heat: np.ndarray) -> tuple[slice, slice] | None:
-    """Bounding box of the area around the peak of a heat map.
-
-    The area is what is connected to the (first) peak, by edges, through values of at least
-    half of the peak.
-
-    Args:
-        heat: `(H, W)`, not negative.
-
-    Returns:
-        Pair of slices, rows and columns; `None` for a map of zeros.
-    """
-    from scipy import ndimage
-
-    peak = heat.max()
-    if peak <= 0:
-        return None
-    # Sums of the same numbers in float32 may differ in the last digits.
-    areas, _ = ndimage.label(heat >= peak / 2 * (1 - 1e-5))
-    (region,) = ndimage.find_objects((areas == areas.flat[heat.argmax()]).astype(int))
-    return region
 
 
 def _with_attention(model):
@@ -262,42 +246,6 @@ def _with_attention(model):
     both.jit_compile = model.jit_compile
     both.run_eagerly = model.run_eagerly
     return both
-
-
-class _Grid:
-    """The rectangles that the edges of all patches cut an image into.
-
-    A heat map is constant on each: a map of rectangles says the same as one of pixels, with
-    100 numbers for 640x640 pixels of the default patches.
-    """
-
-    def __init__(self, patch_boxes, image_size):
-        height, width = image_size
-        # Rounded to pixels as `attention_heatmap` does.
-        edges = np.round(patch_boxes * [height, width, height, width]).astype(int)
-        edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
-        self.ys = np.unique([0, height, *edges[:, [0, 2]].ravel()])
-        self.xs = np.unique([0, width, *edges[:, [1, 3]].ravel()])
-        self.shape = (len(self.ys) - 1, len(self.xs) - 1)
-        rows = np.searchsorted(self.ys, edges[:, [0, 2]]) / self.shape[0]
-        columns = np.searchsorted(self.xs, edges[:, [1, 3]]) / self.shape[1]
-        self.boxes = np.stack([rows[:, 0], columns[:, 0], rows[:, 1], columns[:, 1]], axis=1)
-
-    def heat(self, attention, place):
-        """Attention `(K, P)` on the part of the input where the image lies.
-
-        Returns:
-            Heat `(K, R, C)` of rectangles, and their R + 1 and C + 1 edges in pixels from the
-            image's upper left corner.
-        """
-        from keras_patchpu.metrics import attention_heatmap
-
-        top, left, height, width = place
-        heat = attention_heatmap(attention, self.boxes, self.shape, fill="same")
-        ys = np.clip(self.ys - top, 0, height)
-        xs = np.clip(self.xs - left, 0, width)
-        heat = heat[:, np.diff(ys) > 0][:, :, np.diff(xs) > 0]
-        return heat, np.unique(ys), np.unique(xs)
 
 
 def _scaled(start, stop, original, fitted):

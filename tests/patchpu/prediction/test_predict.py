@@ -21,7 +21,7 @@ from keras_patchpu import PatchClassifier
 from keras_patchpu import predict_command as module
 from keras_patchpu.datasets.read_image import ImageError, read_image
 from keras_patchpu.metrics import attention_heatmap
-from keras_patchpu.tagging import Tagger, Tags, peak_region
+from keras_patchpu.tagging import Tagger, Tags
 from patchpu.commands.predict import list_images, predict
 from patchpu.prediction.shards import Shard, merge
 
@@ -297,12 +297,6 @@ def test_heatmaps_are_those_of_attention_heatmap(kwargs, paths):
     for found, heatmaps in zip(Tagger(model, attention=True)(paths[:2]), expected):
         for tag, heat in found.heatmaps.items():
             np.testing.assert_allclose(heat, heatmaps[int(tag)], atol=1e-4)
-
-
-def test_peak_region_of_a_map():
-    heat = np.array([[0, 3, 0, 9], [0, 5, 0, 0], [5, 10, 4.9, 6]])
-    assert peak_region(heat) == (slice(1, 3), slice(0, 2))
-    assert peak_region(heat * 0) is None
 
 
 # === The images of the command ===
