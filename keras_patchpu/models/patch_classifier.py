@@ -16,7 +16,7 @@ from keras_patchpu.layers import (
 from keras_patchpu.layers.cpu import xla
 from keras_patchpu.models.fold_batch_norms import fold_batch_norms
 from keras_patchpu.models.label_classifier import LabelClassifier
-from keras_patchpu.utils.validation import check_one_of, check_positive_integer
+from keras_patchpu.utils.validation import check_one_of, checked_image_size
 
 # Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
 _LARGEST_TRAINED_WITH_XLA = 32
@@ -105,13 +105,7 @@ class PatchClassifier(LabelClassifier):
         **kwargs: Any,
     ) -> None:
         dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
-        if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
-            raise ValueError(
-                f"Expected `image_size` to be (height, width). Received: image_size={image_size}"
-            )
-        for side in image_size:
-            check_positive_integer("image_size", side)
-        image_size = (image_size[0], image_size[1])
+        image_size = checked_image_size(image_size)
         check_one_of("image_fit", image_fit, ("stretch", "pad"))
 
         # === Layers ===

@@ -220,6 +220,7 @@ CASES = [
         losses.BinaryCrossentropy,
         {"label_reduction": "mean", "epsilon": 1e-3, "label_smoothing": 0.1},
         bad=[*LABEL_LOSS_BAD, *bad_values(NOT_SMOOTHINGS, "label_smoothing")],
+        guesses=False,
     ),
     Case(
         losses.AssumeNegative,
@@ -239,6 +240,7 @@ CASES = [
         losses.PairwiseRanking,
         {"label_reduction": "sum"},
         bad=NOT_REDUCTIONS,
+        guesses=False,
     ),
     Case(
         losses.EntropyMaximization,
@@ -367,6 +369,7 @@ CASES = [
             *bad_values([-1.1, 1.1, NAN, "0", None], "theta"),
             *bad_values([1, None, "yes"], "stop_gradient"),
         ],
+        guesses=False,
     ),
     Case(
         optimizers.Lamb,
