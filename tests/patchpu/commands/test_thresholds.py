@@ -1,5 +1,6 @@
 """The command that chooses thresholds and stores them in a model."""
 
+import shutil
 import types
 
 import keras
@@ -10,38 +11,45 @@ from PIL import Image
 from small import calibrated_classifier, small_images
 
 from keras_patchpu import PatchClassifier
-from keras_patchpu.datasets.image_files import ImageFiles
+from keras_patchpu.datasets import ImageFiles
 from keras_patchpu.optimizers import Lamb
 from patchpu.commands.thresholds import main
 from patchpu.prediction import store_thresholds
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Folder of a compiled model and 4 images, and its scores of them."""
+    folder, images = tmp_path_factory.mktemp("saved"), small_images()
+    model = calibrated_classifier(label_names=["cat", "dog", "owl"])
+    model.compile(Lamb(1e-3), "binary_crossentropy")
+    model.save(folder / "last.keras")
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{index}.png")
+    return folder, model.explain(images)["probabilities"]
+
+
 @pytest.fixture
-def data(tmp_path, monkeypatch):
-    """Path of a compiled model, its scores of 4 images, and a table whose labels can be set."""
+def data(saved, tmp_path, monkeypatch):
+    """Path of the model, its scores of 4 images, and a table whose labels can be set."""
     fused = PatchClassifier.fused
 
-    def eager(self):  # compiling costs more than it saves
+    def eager(self):  # compiling takes longer than it saves
         model = fused(self)
         model.run_eagerly = FEW_STEPS["run_eagerly"]
         return model
 
     monkeypatch.setattr(PatchClassifier, "fused", eager)
-    model = calibrated_classifier(label_names=["cat", "dog", "owl"])
-    model.compile(Lamb(1e-3), "binary_crossentropy")
-    model.save(tmp_path / "model.keras")
-    images = small_images()
+    folder, scores = saved
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     paths = [str(tmp_path / f"{index}.png") for index in range(4)]
-    for path, image in zip(paths, images):
-        Image.fromarray(image).save(path)
-    scores = model.explain(images)["probabilities"]
     order = np.argsort(-scores, axis=0)
     labels = np.full((4, 3), -1, "int8")
     labels[order[:2, 0], 0] = 1  # the two of highest score have label 0
     labels[order[:1, 1], 1] = 1
     files = ImageFiles(paths, paths, labels, ("cat", "dog", "owl"))
     result = types.SimpleNamespace(
-        path=tmp_path / "model.keras", scores=scores, train=files, validation=None, asked=[]
+        path=tmp_path / "last.keras", scores=scores, train=files, validation=None, asked=[]
     )
 
     def load_table(path, **arguments):
@@ -52,8 +60,8 @@ def data(tmp_path, monkeypatch):
     return result
 
 
-def test_stores_thresholds(data, capsys):
-    main([str(data.path), "labels.csv"])
+def test_command_stores_thresholds(data, capsys):
+    main([str(data.path.parent), "labels.csv"])
     names = ("cat", "dog", "owl")
     wanted = {"unlisted": "absent", "label_names": names, "allow_outside": False}
     assert data.asked == [("labels.csv", wanted)]
@@ -68,10 +76,10 @@ def test_stores_thresholds(data, capsys):
     model = keras.saving.load_model(data.path)
     np.testing.assert_allclose(model.thresholds, expected, atol=1e-4)
     assert isinstance(model.optimizer, Lamb)  # training can still go on
-    assert sorted(path.name for path in data.path.parent.glob("*keras*")) == ["model.keras"]
+    assert sorted(path.name for path in data.path.parent.glob("*keras*")) == ["last.keras"]
 
 
-def test_takes_validation_images_and_leaves_broken_ones_out(data, capsys):
+def test_command_takes_validation_images_and_leaves_broken_ones_out(data, capsys):
     data.validation = data.train.take([0, 1, 2, 3])
     data.train = None
     open(data.validation.sources[3], "w").close()
@@ -92,10 +100,11 @@ def test_takes_validation_images_and_leaves_broken_ones_out(data, capsys):
         (["{model}.old", "t.csv"], "There is no model"),
     ],
 )
-def test_tells_what_to_mend(data, capsys, arguments, message):
+def test_command_tells_what_to_mend(data, capsys, arguments, message):
+    before = data.path.read_bytes()
     with pytest.raises(SystemExit) as stopped:
         main([argument.format(model=data.path) for argument in arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
     assert not data.asked
-    assert keras.saving.load_model(data.path).thresholds is None
+    assert data.path.read_bytes() == before

@@ -138,8 +138,8 @@ def test_embedder_equals_its_plain_call_in_gradients_of_every_weight(size):
     assert_same_training(embedder, ours, plain)
 
 
-def compiled(function):
-    """The function under XLA, or as it is where the backend has none."""
+def trace(function, x):
+    """Traces a function for XLA, without compiling it; calls it where the backend has no XLA."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -147,18 +147,18 @@ def compiled(function):
             with keras.StatelessScope():
                 return function(x)
 
-        return jax.jit(stateless)
-    if keras.backend.backend() == "tensorflow":
+        jax.jit(stateless).trace(x)
+    elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True)
-    return function
+        tf.function(function, jit_compile=True).get_concrete_function(tf.constant(x))
+    else:
+        function(x)
 
 
 def test_the_layout_is_chosen_where_xla_compiles_for_a_cpu(monkeypatch):
     embedder = PatchEmbedder(8)
     x = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3)).astype("float32")
-    plain = numpy(embedder(x))
     calls = []
     original = PatchEmbedder._pooled_patches_last
 
@@ -167,14 +167,14 @@ def test_the_layout_is_chosen_where_xla_compiles_for_a_cpu(monkeypatch):
         return original(self, *args)
 
     monkeypatch.setattr(PatchEmbedder, "_pooled_patches_last", spy)
-    assert_close(numpy(embedder(x)), plain)
+    embedder(x)
     assert not calls  # not compiled
-    np.testing.assert_allclose(numpy(compiled(embedder)(x)), plain, rtol=1e-4, atol=1e-4)
+    trace(embedder, x)
     assert bool(calls) == (keras.backend.backend() != "torch")
     calls.clear()
-    compiled(lambda x: embedder(x, training=True))(x)
+    trace(lambda x: embedder(x, training=True), x)
     assert bool(calls) == (keras.backend.backend() != "torch")
     calls.clear()
     embedder.blocks[0].bn.trainable = False  # keeps its running statistics in training
-    compiled(lambda x: embedder(x, training=True))(x)
+    trace(lambda x: embedder(x, training=True), x)
     assert not calls
