@@ -87,7 +87,7 @@ class Tagger:
         self._grid = _Grid(model.patch_boxes, model.image_size)
         self._model = model.fused()
         if attention:
-            self._model = _WithAttention(self._model)
+            self._model = WithAttention(self._model)
 
     def __call__(self, images: Iterable[str | os.PathLike | bytes | np.ndarray]) -> Iterator[Tags]:
         reading = read_ahead(self._read, enumerate(images), 2 * self.batch_size, self.workers)
@@ -183,7 +183,7 @@ def peak_region(heat: np.ndarray) -> tuple[slice, slice] | None:
     return region
 
 
-class _WithAttention(keras.Model):
+class WithAttention(keras.Model):
     """A model of images to probabilities and attention, compiled as one."""
 
     def __init__(self, classifier):

@@ -12,24 +12,48 @@ from small import calibrated_classifier
 
 from keras_patchpu import PatchClassifier
 from keras_patchpu.datasets.read_image import read_image
+from keras_patchpu.models.load_classifier import load_classifier, model_digest, model_file
+from keras_patchpu.tagging import tagger
 
 NAMES = ["cat", "dog", "owl"]
 SIZES = [(32, 32), (48, 20), (20, 64), (90, 70), (33, 31), (32, 40)]
 BROKEN = 4  # the number of the image that cannot be read
 
 
+@pytest.fixture(scope="session")
+def made_once():
+    """Models by the digest of their file, and pairs of a model and its fused copy."""
+    return {}, []
+
+
 @pytest.fixture(autouse=True)
-def few_steps(monkeypatch, request):
-    """Models predict step by step, but for a test that asks for `compiled`: that takes seconds."""
+def few_steps(made_once, monkeypatch, request):
+    """A file is loaded once, a model fused once, and predicts step by step.
+
+    Each takes seconds. Not so for a test that asks for `compiled`.
+    """
+    if "compiled" in request.fixturenames:
+        return
+    loaded, pairs = made_once
     fused = PatchClassifier.fused
 
-    def eager(self):
-        model = fused(self)
-        model.run_eagerly = FEW_STEPS["run_eagerly"]
-        return model
+    def fused_once(self):
+        for model, copy in pairs:
+            if model is self:
+                return copy
+        copy = fused(self)
+        copy.run_eagerly = FEW_STEPS["run_eagerly"]
+        pairs.append((self, copy))
+        return copy
 
-    if "compiled" not in request.fixturenames:
-        monkeypatch.setattr(PatchClassifier, "fused", eager)
+    def loaded_once(path, **options):
+        digest = model_digest(model_file(path))
+        if digest not in loaded:
+            loaded[digest] = load_classifier(path, **options)
+        return loaded[digest]
+
+    monkeypatch.setattr(PatchClassifier, "fused", fused_once)
+    monkeypatch.setattr(tagger, "load_classifier", loaded_once)
 
 
 @pytest.fixture

@@ -50,28 +50,28 @@ def test_size_is_that_of_the_upright_image(model):
 
 
 def test_top_k(model, paths):
-    ((ranked,), (two,), (many,)) = (
-        [tags.tags for tags in Tagger(model, top_k=top_k)(paths[:1])] for top_k in (None, 2, 9)
-    )
+    ranked, two, many = (next(Tagger(model, top_k=top_k)(paths[:1])).tags for top_k in (None, 2, 9))
     assert len(ranked) == 3 and two == ranked[:2] and many == ranked
 
 
-def test_thresholds(model, paths):
+@pytest.mark.parametrize("top_k", [None, 1])
+def test_thresholds(model, paths, monkeypatch, top_k):
     scores = scores_of(model, paths[:4])
     thresholds = np.sort(scores, axis=0)[2] - 1e-3  # of each label two images are at or above
-    with_thresholds = set_on(model, thresholds=thresholds.tolist(), label_names=None)
-    for top_k in (None, 1):
-        found = Tagger(with_thresholds, top_k)(paths[:4])
-        for tags, row in zip(found, scores, strict=True):
-            above = [label for label in np.argsort(-row) if row[label] >= thresholds[label]]
-            assert tags.tags == tuple(map(str, above[:top_k]))
+    monkeypatch.setattr(model, "thresholds", thresholds.tolist())
+    monkeypatch.setattr(model, "label_names", None)
+    found = Tagger(model, top_k)(paths[:4])
+    for tags, row in zip(found, scores, strict=True):
+        above = [label for label in np.argsort(-row) if row[label] >= thresholds[label]]
+        assert tags.tags == tuple(map(str, above[:top_k]))
 
 
-def test_a_threshold_that_is_met_exactly_counts(model, paths):
+def test_a_threshold_that_is_met_exactly_counts(model, paths, monkeypatch):
     scores = next(Tagger(model)(paths[:1])).scores
     for nudge, expected in [(0, set(NAMES)), (1, set())]:
         thresholds = scores.astype("float64") + nudge * 1e-12
-        (found,) = Tagger(set_on(model, thresholds=thresholds.tolist()))(paths[:1])
+        monkeypatch.setattr(model, "thresholds", thresholds.tolist())
+        (found,) = Tagger(model)(paths[:1])
         assert set(found.tags) == expected
 
 

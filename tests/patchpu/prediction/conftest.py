@@ -1,1 +1,3 @@
-from tagged_images import compiled, few_steps, folder, model, paths  # noqa: F401 they are fixtures
+"""Fixtures of images and a model that tags them."""
+
+from tagged_images import compiled, few_steps, folder, made_once, model, paths  # noqa: F401
