@@ -95,4 +95,4 @@ def set_on(model, **values):
 
 def scores_of(model, paths):
     images = [read_image(path, model.image_size, model.image_fit) for path in paths]
-    return model.predict(np.stack(images), verbose=0)
+    return keras.ops.convert_to_numpy(model(np.stack(images), training=False))

@@ -23,14 +23,11 @@ def test_csv(model, folder, paths, tmp_path, capsys):
     assert list(rows[0]) == ["image", "tags", "error", "boxes", *(f"score:{n}" for n in NAMES)]
     assert [row["image"] for row in rows] == paths
     broken = rows.pop(BROKEN)
-    assert (
-        set(broken.values()) == {paths[BROKEN], "", broken["error"]}
-        and "damaged" in broken["error"]
-    )
-    found = Tagger(model, top_k=2, attention=True)(paths[:BROKEN] + paths[BROKEN + 1 :])
-    for row, tags, scores in zip(
-        rows, found, scores_of(model, paths[:BROKEN] + paths[BROKEN + 1 :]), strict=True
-    ):
+    assert set(broken.values()) == {paths[BROKEN], "", broken["error"]}
+    assert "damaged" in broken["error"]
+    readable = paths[:BROKEN] + paths[BROKEN + 1 :]
+    found = Tagger(model, top_k=2, attention=True)(readable)
+    for row, tags, scores in zip(rows, found, scores_of(model, readable), strict=True):
         assert row["error"] == "" and row["tags"].split(";") == list(tags.tags)
         written = [row[f"score:{name}"] for name in NAMES]
         assert all(len(score.split(".")[1]) == 6 for score in written)
@@ -127,5 +124,5 @@ def test_memory_does_not_grow_with_the_images(folder, tmp_path, monkeypatch):
         return most
 
     peak(100)  # what is imported on the way
-    small, large = peak(2_000), peak(20_000)
-    assert large - small < 2 * 18_000  # a pointer an image would be 8 bytes
+    small, large = peak(1_000), peak(10_000)
+    assert large - small < 2 * 9_000  # a pointer an image would be 8 bytes
