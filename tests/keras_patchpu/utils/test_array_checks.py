@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from keras_patchpu import array_checks
+from keras_patchpu.utils import array_checks
 from keras_patchpu.utils.array_checks import check_images, check_labels, check_pixels
+
+pytestmark = pytest.mark.no_backend
 
 
 @pytest.mark.parametrize(
