@@ -14,7 +14,7 @@ SMALL = {
     "features": 8,
     "hidden_units": 8,
     # JAX cannot do without; elsewhere compiling takes longer than these runs.
-    "xla": "auto" if keras.backend.backend() == "jax" else "off",
+    "xla": "auto" if keras.backend.backend() == "jax" else "never",
 }
 
 
@@ -30,5 +30,5 @@ def rows_of(folder):
 
 
 def weights_of(folder):
-    model = keras.saving.load_model(folder / "last.keras")
+    model = keras.saving.load_model(folder / "last" / "model.keras")
     return [keras.ops.convert_to_numpy(v) for v in model.weights + model.optimizer.variables]

@@ -13,12 +13,11 @@ import os
 import pathlib
 import sys
 
-from keras_patchpu.experiments import run as run_module
 from kill_runs import config_of
 
-from keras_patchpu import cli
+from patchpu.commands.train import main as train_main
+from patchpu.training.checkpoint import Checkpoint
 from patchpu.training.run_folder import RunFolder
-from patchpu.training.save_progress import SaveProgress
 
 
 def fill(path):
@@ -33,7 +32,7 @@ def command(options):
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         try:
-            cli.train(options)
+            train_main(options)
         except SystemExit as ended:
             return ended.code, errors.getvalue()
     return 0, errors.getvalue()
@@ -43,16 +42,17 @@ def main(folder, loss):
     folder = pathlib.Path(folder)
     filler, run = folder / "filler", folder / "run"
 
-    class Full(SaveProgress):
-        def on_epoch_begin(self, epoch, logs=None):
-            super().on_epoch_begin(epoch, logs)
-            if epoch == 1 and not filler.exists():
-                fill(filler)
+    begin = Checkpoint.on_epoch_begin
 
-    run_module.SaveProgress = Full
+    def full(checkpoint, epoch, logs=None):
+        begin(checkpoint, epoch, logs)
+        if epoch == 1 and not filler.exists():
+            fill(filler)
+
+    Checkpoint.on_epoch_begin = full
     settings = folder / "settings.yaml"
     settings.write_text(config_of(run, loss).to_yaml())
-    options = ["--config", str(settings), "--output", str(run), "--xla", "off"]
+    options = ["--config", str(settings), "--output", str(run), "--xla", "never"]
     code, message = command(options)
     found = {
         "code": code,
@@ -63,7 +63,7 @@ def main(folder, loss):
     }
     filler.write_bytes(b"")
     found["code after the resume"], found["message after the resume"] = command(
-        ["--resume", "--output", str(run), "--xla", "off"]
+        ["--resume", "--output", str(run), "--xla", "never"]
     )
     found["epochs in the end"] = RunFolder(run).progress().epochs
     print(json.dumps(found))

@@ -3,13 +3,14 @@
     PYTHONPATH=tests python tests/programs/kill_runs.py FOLDER LOSS NUM_KILLS SEED
 
 Each run is a fork of this process, which has imported the framework but never used it: that saves
-the import. Half of the kills come from outside at a random time, half from within, between the
-writing of a file and its renaming. Prints a JSON object; its `kills` is a list of dicts with what
-the kill met and what was wrong after the resume.
+the import. Half of the kills come from outside at a random time, half from within, before a file
+goes to the disk or before a file or folder is renamed. Prints a JSON object; its `kills` is a list
+of dicts with what the kill met and what was wrong after the resume.
 """
 
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -24,6 +25,7 @@ import keras
 import numpy as np
 from tiny_runs import tiny
 
+from keras_patchpu.utils.whole_files import latest_folder
 from patchpu.training.run import train
 
 
@@ -68,32 +70,38 @@ def exit_status(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def count_syncs(folder, loss):
-    """Trains, and writes how often a file was about to be renamed."""
-    count = 0
-    fsync = os.fsync
+def at_each_write(act):
+    """Calls a function before each time that something goes to the disk or is renamed."""
+    fsync, replace = os.fsync, os.replace
 
-    def counted(descriptor):
-        nonlocal count
-        count += 1
+    def noted_fsync(descriptor):
+        act()
         fsync(descriptor)
 
-    os.fsync = counted
+    def noted_replace(source, target):
+        act()
+        replace(source, target)
+
+    os.fsync, os.replace = noted_fsync, noted_replace
+
+
+def count_writes(folder, loss):
+    """Trains, and writes how often something went to the disk or was renamed."""
+    count = itertools.count()
+    at_each_write(lambda: next(count))
     train(config_of(folder, loss), verbose=0)
-    folder.with_suffix(".syncs").write_text(str(count))
+    folder.with_suffix(".writes").write_text(str(next(count)))
 
 
-def die_at_sync(folder, loss, number):
-    """Trains until SIGKILL at the n-th time that a file or a folder goes to the disk."""
-    calls = 0
+def die_at_write(folder, loss, number):
+    """Trains until SIGKILL just before the n-th of these."""
+    count = itertools.count(1)
 
-    def killed(descriptor):
-        nonlocal calls
-        calls += 1
-        if calls == number:
+    def act():
+        if next(count) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    os.fsync = killed
+    at_each_write(act)
     train(config_of(folder, loss), verbose=0)
 
 
@@ -119,19 +127,19 @@ def weights(folder, name):
 def compare(whole, folder, found):
     """Writes a list of what differs; in a fork, since it uses the framework."""
     wrong = [name for name, value in result(whole).items() if result(folder)[name] != value]
-    for name in ("last.keras", "best.keras"):
+    for name in ("last/model.keras", "best.keras"):
         pairs = zip(weights(whole, name), weights(folder, name), strict=True)
         if not all(np.array_equal(one, other) for one, other in pairs):
             wrong.append(name)
-    files = [{path.name for path in place.iterdir()} for place in (whole, folder)]
+    files = [{str(path.relative_to(of)) for path in of.rglob("*")} for of in (whole, folder)]
     wrong += sorted(files[0] ^ files[1])
     found.write_text(json.dumps(wrong))
 
 
-def kill(run, loss, from_within, moment, duration, num_syncs):
+def kill(run, loss, from_within, moment, duration, num_writes):
     """Begins a run and kills it; returns what the kill met."""
     if from_within:
-        exit_status(fork(die_at_sync, run, loss, moment.randint(1, num_syncs)))
+        exit_status(fork(die_at_write, run, loss, moment.randint(1, num_writes)))
     else:
         pid = fork(train, config_of(run, loss), 0)
         ended(pid, moment.uniform(0, duration))
@@ -139,9 +147,9 @@ def kill(run, loss, from_within, moment, duration, num_syncs):
         exit_status(pid)
     return {
         "begun": (run / "config.yaml").exists(),
-        "saved": (run / "last.keras").exists(),
+        "saved": latest_folder(run / "last").exists(),
         "reported": (run / "report.json").exists(),
-        "unfinished": sorted(path.name for path in run.glob(".tmp-*")),
+        "unfinished": sorted(path.name for path in [*run.glob(".tmp-*"), *run.glob(".former-*")]),
     }
 
 
@@ -160,15 +168,15 @@ def main(folder, loss, num_kills, seed):
     moment = random.Random(seed)
     whole = folder / "whole"
     started = time.monotonic()
-    if exit_status(fork(count_syncs, whole, loss)):
+    if exit_status(fork(count_writes, whole, loss)):
         raise SystemExit("the run never killed failed")
     duration = time.monotonic() - started
-    num_syncs = int(whole.with_suffix(".syncs").read_text())
+    num_writes = int(whole.with_suffix(".writes").read_text())
 
     kills = []
     for number in range(num_kills):
         run = folder / f"run-{number}"
-        met = kill(run, loss, number % 2 == 1, moment, duration, num_syncs)
+        met = kill(run, loss, number % 2 == 1, moment, duration, num_writes)
         kills.append({**met, **resume(run, loss, met["begun"], whole)})
         print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"kills": kills}))

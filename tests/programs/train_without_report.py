@@ -10,13 +10,14 @@ import os
 import sys
 
 import numpy as np
-from keras_patchpu.experiments import run
 
-from keras_patchpu import distribution, metrics
-from patchpu.commands.train import train
+from keras_patchpu.callbacks import Evaluation
+from keras_patchpu.utils import distribution
+from patchpu.commands.train import main
+from patchpu.training import callbacks, run
 
 
-class Evaluation(metrics.Evaluation):
+class Noting(Evaluation):
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
         np.save(os.path.join(os.environ["SCORES"], f"{distribution.rank()}.npy"), self.scores)
@@ -28,6 +29,6 @@ def no_report(folder, config, model, data, rows):
 
 if __name__ == "__main__":
     run.write_report = no_report
-    run.Evaluation = Evaluation
-    run._negatives_quality = lambda *_: None
-    train(sys.argv[1:])
+    callbacks.Evaluation = Noting
+    run.make_quality = lambda *_: None
+    main(sys.argv[1:])

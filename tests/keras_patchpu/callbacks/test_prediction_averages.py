@@ -1,7 +1,9 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
-from tests.small import small_classifier, small_images, small_labels
+from small import small_classifier, small_images, small_labels
 
 from keras_patchpu.callbacks import PredictionAverages
 from keras_patchpu.callbacks.prediction_averages import crop_maps
@@ -40,6 +42,13 @@ def averages(model, **kwargs):
     return found
 
 
+def folder_of(found, folder):
+    """A folder that the callback was saved into."""
+    folder.mkdir()
+    found.save(folder)
+    return folder
+
+
 def test_running_average_of_predictions_and_heat_maps():
     model, probabilities, maps = foretold()
     found = averages(model, spatial=True)
@@ -47,7 +56,6 @@ def test_running_average_of_predictions_and_heat_maps():
     mean, mean_heat = probabilities[0], heat[0]
     for epoch in range(3):
         model.epoch = epoch
-        found.on_epoch_begin(epoch)
         found.on_epoch_end(epoch)
         if epoch:
             mean = 0.75 * mean + 0.25 * probabilities[epoch]
@@ -96,59 +104,72 @@ def test_fewer_expected_than_observed_makes_all_others_negatives():
     np.testing.assert_array_equal(found.expected_negatives, small_labels() == 0)
 
 
-def test_goes_on_from_the_files_of_an_epoch(tmp_path):
+def test_goes_on_from_what_was_saved(tmp_path):
     model, _, _ = foretold()
-    one = averages(model, spatial=True, folder=tmp_path)
-    for epoch in range(2):
-        model.epoch = epoch
-        one.on_epoch_begin(epoch)
-        one.on_epoch_end(epoch)
-    names = {path.name for path in tmp_path.iterdir()}
-    # Killed before the model of epoch 2 was saved, it needs those of epoch 1.
-    assert names == {
-        f"{kind}-{epoch}.npy" for kind in ("averages", "heat_maps") for epoch in (1, 2)
-    }
+    one = averages(model, spatial=True)
+    one.on_epoch_end(0)
+    saved = folder_of(one, tmp_path / "first")
+    assert {path.name for path in saved.iterdir()} == {"averages.npy", "heat_maps.npy"}
     model.epoch = 1
-    two = averages(model, spatial=True, folder=tmp_path, epochs_done=1)
-    two.on_epoch_begin(1)
-    assert {path.name for path in tmp_path.iterdir()} == {"averages-1.npy", "heat_maps-1.npy"}
+    one.on_epoch_end(1)
+    two = averages(model, spatial=True, folder=tmp_path / "memory")
+    two.load(saved)
+    shutil.rmtree(saved)  # as a checkpoint is that another takes the place of
     two.on_epoch_end(1)
     for name, values in one.targets(np.arange(4)).items():
         np.testing.assert_array_equal(two.targets(np.arange(4))[name], values)
+    # Of former epochs nothing is kept.
+    assert len(list((tmp_path / "memory").iterdir())) == 1
+
+
+def test_what_was_saved_stays_as_it_was(tmp_path):
+    model, _, _ = foretold()
+    one = averages(model, spatial=True)
+    one.on_epoch_end(0)
+    saved = folder_of(one, tmp_path / "first")
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    model.epoch = 1
+    one.on_epoch_end(1)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    later = folder_of(one, tmp_path / "second")
+    assert all((later / name).read_bytes() != content for name, content in before.items())
+
+
+def test_before_the_first_epoch_ends_nothing_is_saved(tmp_path):
+    saved = folder_of(averages(foretold()[0], spatial=True), tmp_path / "first")
+    assert not list(saved.iterdir())
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"after epoch 3.*averages-3.npy"):
-        averages(foretold()[0], folder=tmp_path, epochs_done=3)
+    with pytest.raises(FileError, match=r"to go on from. Missing: .*averages.npy"):
+        averages(foretold()[0]).load(tmp_path)
 
 
 def test_files_that_are_damaged_or_of_another_run(tmp_path):
     model, _, _ = foretold()
-    averages(model, spatial=True, folder=tmp_path).update(model, 1)
-    options = {"spatial": True, "folder": tmp_path, "epochs_done": 1}
+    one = averages(model, spatial=True)
+    one.on_epoch_end(0)
+    folder = folder_of(one, tmp_path / "saved")
+    # A file of its own, not a second name of that of the callback.
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
     for name, shape, wanted in [
-        ("averages-1.npy", (4, 3), r"\(4, 3\). Received: float32, shape \(5, 3\)"),
-        ("heat_maps-1.npy", (4, 2, 2, 3), r"\(4, any, any, 3\). Received: float32, shape \(5, 2"),
+        ("averages.npy", (4, 3), r"\(4, 3\). Received: float32, shape \(5, 3\)"),
+        ("heat_maps.npy", (4, 2, 2, 3), r"\(4, any, any, 3\). Received: float32, shape \(5, 2"),
     ]:
-        path = tmp_path / name
-        whole = path.read_bytes()
-        path.write_bytes(whole[:-1])
+        path = folder / name
+        path.unlink()
+        path.write_bytes(whole[name][:-1])
         with pytest.raises(FileError, match=f"{name} is cut off or damaged"):
-            averages(model, **options)
+            averages(model, spatial=True).load(folder)
         np.save(path, np.zeros((5, *shape[1:]), "float32"))
         with pytest.raises(FileError, match=f"{name} to hold .*{wanted}"):
-            averages(model, **options)
-        path.write_bytes(whole)
-    np.save(tmp_path / "heat_maps-1.npy", np.zeros((4, 3, 2, 3), "float16"))
+            averages(model, spatial=True).load(folder)
+        path.write_bytes(whole[name])
+    np.save(folder / "heat_maps.npy", np.zeros((4, 3, 2, 3), "float16"))
+    other = PredictionAverages(small_images(), small_labels(), 1.5, spatial=True)
+    other.load(folder)
     with pytest.raises(FileError, match=r"maps of the shape \(2, 2, 3\).*Received: \(3, 2, 3\)"):
-        averages(model, **options)
-
-
-def test_other_files_of_the_folder_are_left_alone(tmp_path):
-    (tmp_path / "my-own.npy").write_bytes(b"data")
-    found = averages(foretold()[0], folder=tmp_path)
-    found.on_epoch_begin(0)
-    assert (tmp_path / "my-own.npy").exists()
+        other.set_model(model)
 
 
 @pytest.mark.parametrize("wrong", [{"momentum": 1.0}, {"expected_positives": 0}])

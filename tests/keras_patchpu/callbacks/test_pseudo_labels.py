@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_patchpu.callbacks import PseudoLabels
+from keras_patchpu.utils.validation import FileError
 
 # Label 0 is unknown in four of five images, label 1 in all, label 2 in three.
 LABELS = np.array([[1, 0, 0], [0, 0, 1], [0, 0, -1], [0, 0, 0], [0, 0, 0]], "int8")
@@ -25,8 +26,8 @@ class FixedModel:
         return self.predicted
 
 
-def pseudo_labels(folder=None, **changes):
-    arguments = {"num_epochs": 4, "warmup_epochs": 2, "share": 0.9, "folder": folder}
+def pseudo_labels(**changes):
+    arguments = {"num_epochs": 4, "warmup_epochs": 2, "share": 0.9}
     return PseudoLabels(np.arange(5), LABELS, **(arguments | changes))
 
 
@@ -68,14 +69,13 @@ def test_no_target_is_taken_for_unknown_or_observed():
         ({"num_epochs": 3, "warmup_epochs": 7}, []),
     ],
 )
-def test_epochs_after_which_there_are_new_targets(arguments, epochs, tmp_path):
-    memory = pseudo_labels(tmp_path, **arguments)
+def test_epochs_after_which_there_are_new_targets(arguments, epochs):
+    memory = pseudo_labels(**arguments)
     model = FixedModel(PREDICTED)
     memory.set_model(model)
     asked = []
     for epoch in range(arguments["num_epochs"]):
         before = model.calls
-        memory.on_epoch_begin(epoch)
         memory.on_epoch_end(epoch)
         asked += [epoch + 1] * (model.calls - before)
     assert asked == epochs
@@ -92,42 +92,38 @@ def test_share_of_labels_with_a_target_in_the_end():
     np.testing.assert_array_equal((memory.labels < 0).sum(axis=0), [30, 50])
 
 
-def test_files_by_epoch_and_going_on_from_one(tmp_path):
-    (tmp_path / "averages-7.npy").write_bytes(b"of another")
-    memory = pseudo_labels(tmp_path, warmup_epochs=1)
+def test_goes_on_from_what_was_saved(tmp_path):
+    memory = pseudo_labels(warmup_epochs=1)
     memory.set_model(FixedModel(PREDICTED))
     after = {}
     for epoch in range(3):
-        memory.on_epoch_begin(epoch)
         memory.on_epoch_end(epoch)
         after[epoch + 1] = memory.labels.copy()
-        names = sorted(path.name for path in tmp_path.glob("*") if "average" not in path.name)
-        # That of the epoch before stays until the next epoch: whoever is killed needs it.
-        kept = [epoch, epoch + 1] if epoch else [1]
-        assert names == [f"pseudo_labels-{number}.npy" for number in kept]
+        if epoch == 1:
+            memory.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pseudo_labels.npy"]
     assert (after[1] != after[2]).any()
-    again = pseudo_labels(tmp_path, warmup_epochs=1, epochs_done=2)
+    again = pseudo_labels(warmup_epochs=1)
+    again.load(tmp_path)
     np.testing.assert_array_equal(again.labels, after[2])
     again.set_model(FixedModel(PREDICTED))
-    again.on_epoch_begin(2)
     again.on_epoch_end(2)
     np.testing.assert_array_equal(again.labels, after[3])
-    assert (tmp_path / "averages-7.npy").exists()
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"after epoch 3.*pseudo_labels-3\.npy"):
-        pseudo_labels(tmp_path, epochs_done=3)
+    with pytest.raises(FileError, match=r"to go on from. Missing: .*pseudo_labels\.npy"):
+        pseudo_labels().load(tmp_path)
 
 
 def test_a_file_that_is_damaged_or_of_other_images_is_named(tmp_path):
-    path = tmp_path / "pseudo_labels-3.npy"
+    path = tmp_path / "pseudo_labels.npy"
     np.save(path, LABELS[:4].astype("float32"))
-    with pytest.raises(ValueError, match=r"labels-3.npy .* \(5, 3\). Received: .*\(4, 3\)"):
-        pseudo_labels(tmp_path, epochs_done=3)
+    with pytest.raises(FileError, match=r"labels.npy .* \(5, 3\). Received: .*\(4, 3\)"):
+        pseudo_labels().load(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="labels-3.npy is cut off or damaged"):
-        pseudo_labels(tmp_path, epochs_done=3)
+    with pytest.raises(FileError, match="labels.npy is cut off or damaged"):
+        pseudo_labels().load(tmp_path)
 
 
 @pytest.mark.parametrize(

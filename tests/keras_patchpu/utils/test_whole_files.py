@@ -1,9 +1,17 @@
 import errno
 import os
+import shutil
 
 import pytest
 
-from keras_patchpu.utils.whole_files import remove_unfinished, whole_file, whole_folder, write_whole
+from keras_patchpu.utils.whole_files import (
+    latest_folder,
+    link_or_copy,
+    remove_unfinished,
+    whole_file,
+    whole_folder,
+    write_whole,
+)
 
 
 def test_a_file_takes_the_place_of_another_only_in_the_end(tmp_path):
@@ -90,8 +98,49 @@ def test_the_content_is_on_the_disk_before_the_name(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    for name in (".tmp-last.keras", ".tmp-curves.png", "last.keras", ".lock"):
+    for name in (".tmp-best.keras", ".tmp-curves.png", "best.keras", ".lock"):
         (tmp_path / name).write_text(name)
     fill(tmp_path / ".tmp-saved_model", weights="of a killed export")
     remove_unfinished(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == [".lock", "last.keras"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", "best.keras"]
+
+
+def test_after_a_kill_at_any_moment_one_folder_is_whole(tmp_path, monkeypatch):
+    """Of each moment before a rename or a removal a copy is made: a kill leaves nothing else."""
+    path, moments = tmp_path / "run" / "model", []
+    fill(tmp_path / "run")
+    fill(path, weights="old")
+
+    def copied(original):
+        def act(*arguments, **options):
+            moments.append(shutil.copytree(tmp_path / "run", tmp_path / f"kill-{len(moments)}"))
+            return original(*arguments, **options)
+
+        return act
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", copied(os.replace))
+        rmtree = shutil.rmtree
+        patch.setattr(shutil, "rmtree", copied(rmtree))
+        with whole_folder(path) as temporary:
+            fill(temporary, weights="new")
+    moments.append(tmp_path / "run")
+    # Before what an earlier kill left is removed, before each of two renames, before the end.
+    for moment, expected in zip(moments, ["old", "old", "old", "new", "new"], strict=True):
+        assert (latest_folder(moment / "model") / "weights").read_text() == expected
+        remove_unfinished(moment)
+        assert os.listdir(moment) == ["model"]
+        assert (moment / "model" / "weights").read_text() == expected
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_or_a_copy(links, tmp_path, monkeypatch):
+    def cannot(*_):
+        raise OSError(errno.EPERM, "no links on this disk")
+
+    if not links:
+        monkeypatch.setattr(os, "link", cannot)
+    (tmp_path / "maps.npy").write_text("maps")
+    link_or_copy(tmp_path / "maps.npy", tmp_path / "again.npy")
+    assert (tmp_path / "again.npy").read_text() == "maps"
+    assert os.path.samefile(tmp_path / "maps.npy", tmp_path / "again.npy") == links

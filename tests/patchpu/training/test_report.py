@@ -1,22 +1,21 @@
 """What a run tells about places and weak negatives, on values worked out by hand."""
 
-import csv
 import json
-import types
 
 import keras
 import numpy as np
 import pytest
-from keras_patchpu.experiments import places
-from keras_patchpu.experiments import run as run_module
 from small import calibrated_classifier, small_classifier, small_images
 from tiny_data import write_coco, write_voc
 
 from keras_patchpu.datasets import Digits, ImageFiles
 from keras_patchpu.datasets.read_image import read_image
 from keras_patchpu.losses import WeakNegative
-from keras_patchpu.metrics import AttentionHeat, ScoreMapHeat
+from keras_patchpu.metrics import AttentionHeat, ScoreMapHeat, model_heat
 from keras_patchpu.models import ResNetClassifier
+from patchpu.training import callbacks as callbacks_module
+from patchpu.training import localization as places
+from patchpu.training.callbacks import make_quality
 from patchpu.training.config import TrainConfig
 from patchpu.training.data import RunData, load_data
 from patchpu.training.report import write_report
@@ -24,7 +23,14 @@ from patchpu.training.run_folder import RunFolder
 
 # The four quarters of the image in reading order, then the whole.
 TOP_LEFT, TOP_RIGHT, BOTTOM_RIGHT = [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]
-QUALITY = "epoch,precision,recall,mean_weight_absent,mean_weight_present,auc,absent_share\n"
+QUALITY = (
+    "precision",
+    "recall",
+    "mean_weight_absent",
+    "mean_weight_present",
+    "auc",
+    "absent_share",
+)
 
 
 def small_resnet():
@@ -61,7 +67,7 @@ def test_what_is_kept_is_what_the_model_says(make_model, monkeypatch):
     np.testing.assert_array_equal(explained.index >= 0, kept)
 
     # Of the labels that are kept, the same heat as of everything.
-    heat = places.heat_of(model, explained.why, (32, 32), explained.index)
+    heat = model_heat.heat_of(model, explained.why, (32, 32), explained.index)
     rows, columns = np.nonzero(kept)
     if "attention" in whole:
         expected = AttentionHeat(whole["attention"], model.patch_boxes, (32, 32))
@@ -69,7 +75,7 @@ def test_what_is_kept_is_what_the_model_says(make_model, monkeypatch):
         maps = np.maximum(whole["score_maps"] - np.array([0.5, -0.25, 0.0], "float32"), 0)
         assert (maps > 0).any() and (maps == 0).any()
         expected = ScoreMapHeat(maps, (32, 32))
-        everything = places.heat_of(model, whole, (32, 32))
+        everything = model_heat.heat_of(model, whole, (32, 32))
         np.testing.assert_allclose(
             everything(rows, columns), expected(rows, columns), rtol=1e-4, atol=1e-6
         )
@@ -109,7 +115,7 @@ def test_places_of_several_boxes_a_label_by_hand():
 def test_sharpened_heat_by_hand():
     model, images = calibrated_classifier(), small_images(3)
     # Steps of 8 pixels: 3x3 patches of 16 pixels of 32x32, and one of the image at half its size.
-    finer = places.finer_model(model)
+    finer = model_heat.finer_model(model)
     assert finer.patch_extractor.strides == 8 and len(finer.patch_boxes) == 10
     outputs = finer.explain(images)
     weights = outputs["attention"] / (1 + np.exp(-outputs["patch_logits"]))
@@ -121,7 +127,7 @@ def test_sharpened_heat_by_hand():
     # The one patch of the second level is even.
     expected /= expected.mean(axis=(2, 3), keepdims=True)
     rows, columns = np.nonzero(np.ones((3, 3)))
-    peaks, masses = places.sharpened_heat_of(model, images)(rows, columns)
+    peaks, masses = model_heat.sharpened_heat_of(model, images)(rows, columns)
     assert expected.max() > 1.01  # nothing is even
     np.testing.assert_allclose(peaks, expected[rows, columns], rtol=1e-3)
     np.testing.assert_allclose(masses, peaks / 16, rtol=1e-5)
@@ -136,8 +142,8 @@ def test_sharpened_heat_by_hand():
 
 
 def test_steps_are_never_made_larger():
-    assert places.finer_model(small_classifier(strides=4)).patch_extractor.strides == 4
-    assert places.finer_model(small_classifier(strides=12)).patch_extractor.strides == 8
+    assert model_heat.finer_model(small_classifier(strides=4)).patch_extractor.strides == 4
+    assert model_heat.finer_model(small_classifier(strides=12)).patch_extractor.strides == 8
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
@@ -178,10 +184,11 @@ def test_own_images_and_scenes_have_the_boxes_they_have():
 # === The report ===
 
 
-def write_small_report(folder, classifier, validation, **settings):
+def write_small_report(folder, classifier, validation, rows=({},), **settings):
     config = TrainConfig(output=str(folder), image_size=32, epochs=1, **settings)
     folder.mkdir(exist_ok=True)
-    rows = [{"epoch": 1.0, "loss": 1.0, "val_mAP": 0.5, "val_reciprocal_rank": 0.5, "seconds": 1.0}]
+    common = {"loss": 1.0, "val_mAP": 0.5, "val_reciprocal_rank": 0.5, "seconds": 1.0}
+    rows = [{"epoch": number, **common, **row} for number, row in enumerate(rows, start=1)]
     return write_report(RunFolder(folder), config, classifier, small_data(validation), rows)
 
 
@@ -210,9 +217,10 @@ def test_report_of_a_model_without_attention(tmp_path):
 
 
 def test_report_tells_how_right_the_weak_negatives_were(tmp_path):
-    lines = "1,0.9,0.8,0.8,0.7,0.5,0.9\n2,,0.0,0.0,0.0,0.5,0.9\n"
-    (tmp_path / "negatives.csv").write_text(QUALITY + lines)
-    report = write_small_report(tmp_path, small_classifier(), digits_of(small_images(3), np.eye(3)))
+    lines = [(0.9, 0.8, 0.8, 0.7, 0.5, 0.9), (float("nan"), 0.0, 0.0, 0.0, 0.5, 0.9)]
+    rows = [{f"wn_{name}": value for name, value in zip(QUALITY, line)} for line in lines]
+    validation = digits_of(small_images(3), np.eye(3))
+    report = write_small_report(tmp_path, small_classifier(), validation, rows)
     assert report["localization"] is None and not (tmp_path / "located.png").exists()
     assert report["weak_negatives"]["precision"] is None
     assert (
@@ -231,8 +239,8 @@ def test_report_tells_the_sharpened_heat_beside_the_attention(tmp_path):
     localization = report["localization"]
     rows, columns = np.nonzero(labels)
     for heat, found in (
-        (places.sharpened_heat_of(model, images), localization["sharpened"]),
-        (places.heat_of(model, model.explain(images), (32, 32)), localization),
+        (model_heat.sharpened_heat_of(model, images), localization["sharpened"]),
+        (model_heat.heat_of(model, model.explain(images), (32, 32)), localization),
     ):
         _, masses = heat(rows, columns)
         half = len(heat.ys) // 2
@@ -254,16 +262,12 @@ def judged(loss="wn", theta=0.0, train=None, observed=None):
     labels = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]])
     train = digits_of(small_images(3), labels) if train is None else train
     observed = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]]) if observed is None else observed
-    return run_module._negatives_quality(
-        TrainConfig(loss=loss, image_size=32, output="unused"),
-        RunFolder("unused"),
-        RunData(train, None, observed, None),
-        WeakNegative(theta=theta),
-    )
+    config = TrainConfig(loss=loss, image_size=32, output="unused")
+    return make_quality(config, RunData(train, None, observed, None), WeakNegative(theta=theta))
 
 
 def test_a_run_judges_its_first_training_images(monkeypatch):
-    monkeypatch.setattr(run_module, "_NUM_JUDGED", 2)
+    monkeypatch.setattr(callbacks_module, "NUM_JUDGED", 2)
     callback = judged(theta=0.5)
     np.testing.assert_array_equal(callback.images, small_images(3)[:2])
     assert callback.observed.tolist() == [[1, 0, 0], [0, 1, 0]]
@@ -281,7 +285,7 @@ def test_a_run_judges_no_weak_negatives_that_it_does_not_have_or_know():
 
 
 def test_files_are_judged_as_the_same_images_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "_NUM_JUDGED", 5)
+    monkeypatch.setattr(callbacks_module, "NUM_JUDGED", 5)
     config = TrainConfig(
         dataset="voc",
         data_dir=str(write_voc(tmp_path)),
@@ -291,9 +295,7 @@ def test_files_are_judged_as_the_same_images_in_memory(tmp_path, monkeypatch):
         output=str(tmp_path),
     )
     data = load_data(config)
-    callback = run_module._negatives_quality(
-        config, RunFolder(tmp_path), data, types.SimpleNamespace(theta=0.0)
-    )
+    callback = make_quality(config, data, WeakNegative(theta=0.0))
     callback.set_model(calibrated_classifier(num_labels=20))
     callback.on_epoch_end(0)
     found = callback.quality
@@ -301,5 +303,3 @@ def test_files_are_judged_as_the_same_images_in_memory(tmp_path, monkeypatch):
     callback.on_epoch_end(1)
     assert found == pytest.approx(callback.quality, rel=1e-4)
     assert 0 < found["mean_weight_present"] < 1
-    with (tmp_path / "negatives.csv").open(newline="") as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]

@@ -1,14 +1,13 @@
-import csv
 import dataclasses
 import json
+import os
 
 import keras
 import numpy as np
 import pytest
-from keras_patchpu.experiments import run as run_module
 from tiny_runs import rows_of, tiny, weights_of
 
-from patchpu.training.build import make_schedule
+from patchpu.training.build import make_model, make_schedule
 from patchpu.training.config import TrainConfig
 from patchpu.training.run import train
 
@@ -17,7 +16,7 @@ FILES = {
     "config.yaml",
     "environment.json",
     "metrics.csv",
-    "last.keras",
+    "last",
     "best.keras",
     "report.md",
     "report.json",
@@ -26,75 +25,75 @@ FILES = {
     "located.png",
     "sharpened.png",
 }
-OF_WEAK_NEGATIVES = {"negatives.csv", "negatives.png"}
 
 
-def negatives_of(folder):
-    with (folder / "negatives.csv").open(newline="") as file:
-        return [{n: float(v) for n, v in row.items()} for row in csv.DictReader(file)]
-
-
-@pytest.mark.parametrize("loss", ["wn", "bce", "an", "epr"])
-def test_a_run_leaves_a_whole_folder(loss, tmp_path):
-    folder = tmp_path / "run"
-    report = train(tiny(folder, loss=loss, epochs=1), verbose=0)
-    expected = FILES | (OF_WEAK_NEGATIVES if loss == "wn" else set())
-    assert {path.name for path in folder.iterdir()} == expected
-    assert json.loads((folder / "report.json").read_text()) == report
-    (row,) = rows_of(folder)
-    assert row["epoch"] == "1"
+def check_folder(folder, report, epochs):
+    rows = rows_of(folder)
+    assert [row["epoch"] for row in rows] == [str(epoch + 1) for epoch in range(epochs)]
     # The value of the last epoch and the report's come from two passes over the same images.
-    assert float(row["val_mAP"]) == pytest.approx(report["val_mAP"], abs=0.02)
+    assert float(rows[-1]["val_mAP"]) == pytest.approx(report["val_mAP"], abs=0.02)
+    assert json.loads((folder / "report.json").read_text()) == report
     assert f"{report['val_mAP']:.4f}" in (folder / "report.md").read_text()
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["versions"]["keras"] == keras.__version__
+    assert {path.name for path in (folder / "last").iterdir()} == {"model.keras", "progress.json"}
 
 
-def test_a_stopped_and_resumed_run_ends_as_one_never_stopped(tmp_path, monkeypatch):
-    train(tiny(tmp_path / "whole", epochs=3), verbose=0)
+def test_a_run_leaves_a_whole_folder(finished_run):
+    assert {path.name for path in finished_run.iterdir()} == FILES | {"negatives.png"}
+    report = json.loads((finished_run / "report.json").read_text())
+    check_folder(finished_run, report, epochs=3)
+    last = rows_of(finished_run)[-1]
+    quality = {name: value for name, value in report["weak_negatives"].items() if name != "epoch"}
+    assert quality == {name: float(last[f"wn_{name}"]) for name in quality} and len(quality) == 6
 
-    class Killed(run_module.SaveProgress):
-        """Dies in epoch 2 after its line was written, before its model is."""
 
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch == 1:
-                monkeypatch.setattr(self.folder, "save_model", self.die)
-            super().on_epoch_end(epoch, logs)
+@pytest.mark.parametrize("loss", ["bce", "an", "epr"])
+def test_a_run_without_weak_negatives_leaves_a_whole_folder(loss, tmp_path):
+    folder = tmp_path / "run"
+    report = train(tiny(folder, loss=loss, epochs=1), verbose=0)
+    assert {path.name for path in folder.iterdir()} == FILES
+    check_folder(folder, report, epochs=1)
+    assert not [name for name in rows_of(folder)[0] if name.startswith("wn_")]
 
-        def die(self, *_):
+
+def test_a_stopped_and_resumed_run_ends_as_one_never_stopped(finished_run, tmp_path, monkeypatch):
+    """Stopped in epoch 2 after its line was written, before its checkpoint is in place."""
+    folder, replace = tmp_path / "run", os.replace
+
+    def fail(source, target):
+        if os.path.basename(target) == "last" and len(rows_of(folder)) == 2:
             raise KeyboardInterrupt
+        replace(source, target)
 
-    config = tiny(tmp_path / "stopped", epochs=3)
+    config = tiny(folder, epochs=3)
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "SaveProgress", Killed)
+        patch.setattr(os, "replace", fail)
         with pytest.raises(KeyboardInterrupt):
             train(config, verbose=0)
-    assert len(rows_of(tmp_path / "stopped")) == 2
-    monkeypatch.undo()
+    assert len(rows_of(folder)) == 2
+    assert json.loads((folder / "last" / "progress.json").read_text())["epochs"] == 1
     train(dataclasses.replace(config, resume=True), verbose=0)
 
-    for whole, stopped in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "stopped")):
+    for whole, stopped in zip(rows_of(finished_run), rows_of(folder), strict=True):
         assert list(stopped) == list(whole)
         for name in set(whole) - {"seconds"}:
             assert float(stopped[name]) == pytest.approx(float(whole[name]), rel=1e-3)
-    assert len(rows_of(tmp_path / "stopped")) == 3
-    for whole, stopped in zip(*(negatives_of(tmp_path / name) for name in ("whole", "stopped"))):
-        assert stopped == pytest.approx(whole, rel=1e-3)
-    assert [row["epoch"] for row in negatives_of(tmp_path / "stopped")] == [1, 2, 3]
-    for whole, stopped in zip(weights_of(tmp_path / "whole"), weights_of(tmp_path / "stopped")):
+    for whole, stopped in zip(weights_of(finished_run), weights_of(folder), strict=True):
         np.testing.assert_allclose(stopped, whole, rtol=1e-3, atol=1e-4)
 
 
-def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
-    config = tiny(tmp_path / "run", epochs=1)
-    train(config, verbose=0)
-    before = (tmp_path / "run" / "report.json").read_text()
+def test_a_folder_with_a_run_is_not_overwritten(finished_run):
+    config = tiny(finished_run, epochs=3)
+    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
     with pytest.raises(ValueError, match="already holds a run.*--resume"):
         train(config, verbose=0)
     other = dataclasses.replace(config, resume=True, batch_size=4)
     with pytest.raises(ValueError, match="batch_size: 8 in the folder, 4 now"):
         train(other, verbose=0)
-    assert (tmp_path / "run" / "report.json").read_text() == before
+    del before[finished_run / ".lock"]
+    for path, time in before.items():
+        assert path.stat().st_mtime_ns == time, path
 
 
 def test_the_papers_schedule_switches_after_epochs_5_10_15():
@@ -114,8 +113,8 @@ def test_the_cosine_schedule_ends_at_two_percent():
 
 
 def test_steps_between_patches_reach_the_model(tmp_path):
-    assert run_module.make_model(tiny(tmp_path), 3).patch_extractor.strides is None
-    model = run_module.make_model(tiny(tmp_path, strides=8), 3)
+    assert make_model(tiny(tmp_path), 3).patch_extractor.strides is None
+    model = make_model(tiny(tmp_path, strides=8), 3)
     assert len(model.patch_boxes) == 9 + 1
 
 
@@ -123,7 +122,7 @@ def test_the_seed_fixes_the_initial_weights(tmp_path):
     def initial_weights(seed):
         config = tiny(tmp_path, seed=seed)
         keras.utils.set_random_seed(config.seed)
-        model = run_module.make_model(config, 3)
+        model = make_model(config, 3)
         return [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
 
     first, again, other = (initial_weights(seed) for seed in (3, 3, 4))

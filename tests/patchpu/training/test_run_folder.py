@@ -2,7 +2,7 @@
 
 import subprocess
 
-from keras_patchpu.experiments import run_folder
+from patchpu.training import run_folder
 
 
 def git(folder, *arguments):

@@ -12,7 +12,7 @@ from code_blocks import blocks
 from PIL import Image
 from small import calibrated_classifier
 
-from patchpu.commands.predict import predict
+from patchpu.commands.predict import main as predict
 
 ROOT = pathlib.Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "howto" / "several_machines.md"

@@ -5,14 +5,16 @@ That TensorBoard does not change a bit of the results is tested in test_faults.p
 
 import dataclasses
 import importlib.util
+import os
+import shutil
 
 import keras
 import numpy as np
 import pytest
-from keras_patchpu.experiments import run as run_module
 from tiny_runs import rows_of, tiny
 
-from keras_patchpu import cli
+from patchpu.commands.train import main
+from patchpu.training import run as run_module
 from patchpu.training.run import train
 
 # JAX compiles for a minute at each run; the code is the same on every backend.
@@ -88,7 +90,7 @@ def test_it_is_no_setting_of_the_result(tmp_path):
 def test_without_the_package_nothing_is_begun(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
     with pytest.raises(SystemExit) as ended:
-        cli.train(["--tensorboard", "--output", str(tmp_path / "run")])
+        main(["--tensorboard", "--output", str(tmp_path / "run")])
     assert ended.value.code == 2
     assert 'pip install "keras_patchpu[tensorboard]"' in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -104,36 +106,39 @@ def test_further_callbacks_see_the_evaluation_and_come_before_the_saving(
             order.append((epoch, sorted(set(logs) & {"loss", "val_mAP", "wn_auc"})))
             logs["mine"] = 10.0 * epoch
 
-    save_model = run_module.RunFolder.save_model
+    replace = os.replace
 
-    def noted(folder, model, name, comment=b""):
-        order.append(name)
-        save_model(folder, model, name, comment)
+    def noted(source, target):
+        order.append(os.path.basename(target))
+        replace(source, target)
 
-    monkeypatch.setattr(run_module.RunFolder, "save_model", noted)
+    monkeypatch.setattr(os, "replace", noted)
     train(tiny(tmp_path / "run", epochs=1), verbose=0, callbacks=[Logger()])
-    assert order == [(0, ["loss", "val_mAP", "wn_auc"]), "best.keras", "last.keras"]
+    assert order == [
+        *["environment.json", "config.yaml"],
+        (0, ["loss", "val_mAP", "wn_auc"]),
+        *["metrics.csv", "best.keras", "last"],
+    ]
     assert [row["mine"] for row in rows_of(tmp_path / "run")] == ["0.0"]
 
 
-def test_a_damaged_metrics_file_is_named_and_mended_by_hand(tmp_path, capsys, no_report):
-    config = tiny(tmp_path / "run", epochs=2)
-    train(config, verbose=0)
-    no_report.undo()
-    path = tmp_path / "run" / "metrics.csv"
-    head, first, second = path.read_text().splitlines()
+def test_a_damaged_metrics_file_is_named_and_mended_by_hand(finished_run, tmp_path, capsys):
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    config = tiny(folder)
+    path = folder / "metrics.csv"
+    head, first, second, third = path.read_text().splitlines()
     path.write_text(f"{head}\n{first}\n{second[:9]}")
     again = ["--resume", "--output", config.output, "--xla", config.xla]
-    before = (tmp_path / "run" / "last.keras").read_bytes()
+    before = (folder / "last" / "model.keras").read_bytes()
     with pytest.raises(SystemExit) as ended:
-        cli.train(again)
+        main(again)
     assert ended.value.code == 2
     assert f"error: {path}, line 3, is damaged: it is cut off" in capsys.readouterr().err
-    assert (tmp_path / "run" / "last.keras").read_bytes() == before
+    assert (folder / "last" / "model.keras").read_bytes() == before
 
     empty = "," * head.count(",")
-    path.write_text(f"{head}\n{first}\n2{empty}\n")
-    cli.train(again)
+    path.write_text(f"{head}\n{first}\n2{empty}\n3{empty}\n")
+    main(again)
     output = capsys.readouterr().out
     best = dict(zip(head.split(","), first.split(",")))["val_mAP"]
     assert "final val mAP " in output
