@@ -61,7 +61,10 @@ def _parse(arguments):
 
 def _parse_args(parser, arguments):
     try:
-        return parser.parse_args(arguments)
+        values = parser.parse_args(arguments)
+        if "__path__" in values:  # the parser lets it through, for a use of its own
+            raise ValueError("__path__ is no setting")
+        return values
     except Exception as error:  # of a wrong tag, as in `!!int x`, PyYAML raises anything
         parser.error(f"the settings cannot be read: {type(error).__name__}: {error}")
 

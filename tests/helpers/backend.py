@@ -1,5 +1,7 @@
 """What the tests need of the three backends and Keras does not offer."""
 
+import contextlib
+
 import keras
 import numpy as np
 from keras import ops
@@ -75,3 +77,18 @@ def weight_gradients(layer, function):
         results = torch.autograd.grad(function(), values, allow_unused=True)
         results = [ops.zeros_like(v) if r is None else r for v, r in zip(values, results)]
     return [np.asarray(ops.convert_to_numpy(result)) for result in results]
+
+
+@contextlib.contextmanager
+def functions_not_compiled():
+    """On TensorFlow functions run as they are written: compiling takes longer than a few steps."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)

@@ -3,8 +3,10 @@
 import csv
 
 import keras
+import pytest
 
 from patchpu.training.config import TrainConfig
+from patchpu.training.run import train
 
 SMALL = {
     "batch_size": 8,
@@ -32,3 +34,22 @@ def rows_of(folder):
 def weights_of(folder):
     model = keras.saving.load_model(folder / "last" / "model.keras")
     return [keras.ops.convert_to_numpy(v) for v in model.weights + model.optimizer.variables]
+
+
+class Ended(Exception):
+    pass
+
+
+class End(keras.callbacks.Callback):
+    """Ends a run when all its epochs are done and saved, before the report."""
+
+    def on_train_end(self, logs=None):
+        raise Ended
+
+
+def trained_without_report(config):
+    """The model of a run that ends before its report."""
+    end = End()
+    with pytest.raises(Ended):
+        train(config, verbose=0, callbacks=[end])
+    return end.model

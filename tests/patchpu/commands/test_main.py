@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -10,8 +9,8 @@ import sys
 
 import pytest
 
-import patchpu
 import patchpu.commands.train
+from patchpu.__main__ import COMMANDS, main
 
 ROOT = pathlib.Path(__file__).parents[3]
 PROGRAM = """
@@ -48,8 +47,7 @@ def test_help(option):
     assert output.startswith("usage: patchpu COMMAND [options]\n")
     assert "\n  train       train on images of which one label each is known\n" in output
     commands = re.findall(r"^  (\w+) ", output, flags=re.MULTILINE)
-    wanted = ["train", "inspect", "thresholds", "predict"]
-    wanted += ["merge", "demo", "export", "card", "table1"]
+    wanted = ["train", "inspect", "thresholds", "predict", "demo", "export", "card", "table1"]
     assert commands == wanted
 
 
@@ -73,7 +71,7 @@ def test_what_is_no_command(arguments, received):
     assert errors.endswith(f"\npatchpu: error: expected a command. Received: {received}\n")
 
 
-@pytest.mark.parametrize("command", patchpu.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_is_quick_too(command):
     code, output, _, modules = run("patchpu", command, "--help")
     assert code == 0
@@ -88,43 +86,15 @@ def test_train_py_is_the_command_train():
     assert not HEAVY & modules
 
 
-def test_the_function_gets_the_arguments_after_the_name(monkeypatch):
+def test_the_command_gets_the_arguments_after_its_name(monkeypatch):
     received = []
-    monkeypatch.setattr(patchpu.commands.train, "train", received.append)
-    patchpu.main(["train", "--epochs", "1"])
+    monkeypatch.setattr(patchpu.commands.train, "main", received.append)
+    main(["train", "--epochs", "1"])
     monkeypatch.setattr(sys, "argv", ["patchpu", "train", "--resume"])
-    patchpu.main()
+    main()
     assert received == [["--epochs", "1"], ["--resume"]]
-
-
-def test_help_leaves_an_imported_package_alone(capsys):
-    before = {name: module for name, module in sys.modules.items() if "patchpu" in name}
-    with pytest.raises(SystemExit):
-        patchpu.main(["train", "--help"])
-    assert capsys.readouterr().out.startswith("usage: patchpu train ")
-    assert {name: sys.modules[name] for name in before} == before
 
 
 def test_installed_command():
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="patchpu")
-    assert script.value == "patchpu:main"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
-@pytest.mark.parametrize("chosen", [None, "glibc.malloc.check=0"])
-def test_a_command_runs_with_huge_pages_unless_the_user_chose(monkeypatch, chosen):
-    started = []
-    monkeypatch.setattr(os, "execv", lambda *arguments: started.append(arguments))
-    monkeypatch.setattr(sys, "argv", ["patchpu", "train"])
-    monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "--epochs", "1"])
-    monkeypatch.setattr(patchpu, "_function", lambda command: lambda rest: (command, rest))
-    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    if chosen:
-        monkeypatch.setenv("GLIBC_TUNABLES", chosen)
-    assert patchpu.main() == ("train", [])
-    assert patchpu.main(["train"]) == ("train", [])  # called from Python: never replaced
-    if chosen:
-        assert not started and os.environ["GLIBC_TUNABLES"] == chosen
-    else:
-        assert started == [(sys.executable, [sys.executable, "train.py", "--epochs", "1"])]
-        assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert script.value == "patchpu.__main__:main"

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-import patchpu
-from keras_patchpu import table1_command
+from patchpu.__main__ import main
+from patchpu.grids import table1
+from patchpu.grids.dry_run import dry_run
 from patchpu.grids.grid import read_grid
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -38,13 +39,13 @@ def called(monkeypatch, tmp_path):
 
     run_grid.failures = []
     run_grid.calls = calls
-    monkeypatch.setattr(table1_command, "run_grid", run_grid)
+    monkeypatch.setattr(table1, "run_grid", run_grid)
     monkeypatch.chdir(tmp_path)
     return run_grid
 
 
 def test_options_reach_the_grid(grid_file, called, capsys):
-    patchpu.main(
+    main(
         ["table1", "--config", str(grid_file), "--output", "out", "--seeds", "3,4"]
         + ["--rows", "long,patch-wn", "--jobs", "2", "--backend", "jax"]
     )
@@ -57,7 +58,9 @@ def test_options_reach_the_grid(grid_file, called, capsys):
 
 def test_one_seed_and_the_default_folder(grid_file, called, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    patchpu.main(["table1", "--config", str(grid_file), "--seeds", "7"])
+    # The default is read when the command is imported.
+    monkeypatch.delitem(sys.modules, "patchpu.commands.table1", raising=False)
+    main(["table1", "--config", str(grid_file), "--seeds", "7"])
     ((_, output, rows, seeds, jobs, backend),) = called.calls
     assert (output, rows, seeds) == (pathlib.Path("runs/small"), None, [7])
     assert (jobs, backend) == (1, "torch")
@@ -79,7 +82,7 @@ def test_what_a_user_can_mend_ends_with_code_2_and_leaves_nothing(
 ):
     monkeypatch.chdir(grid_file.parent)
     with pytest.raises(SystemExit) as exit_:
-        patchpu.main(["table1", *arguments])
+        main(["table1", *arguments])
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
     assert list(grid_file.parent.iterdir()) == [grid_file]
@@ -88,7 +91,7 @@ def test_what_a_user_can_mend_ends_with_code_2_and_leaves_nothing(
 def test_failures_end_with_code_1(grid_file, called, capsys):
     called.failures = ["long seed 0 ended with code 3; x.log ends with\nValueError: why"]
     with pytest.raises(SystemExit) as exit_:
-        patchpu.main(["table1", "--config", str(grid_file)])
+        main(["table1", "--config", str(grid_file)])
     assert exit_.value.code == 1
     errors = capsys.readouterr().err
     assert "1 runs failed" in errors and "    ValueError: why" in errors
@@ -108,7 +111,7 @@ def test_dry_run_by_hand(grid_file, tmp_path):
             "map_size": None,
         }
 
-    text = table1_command.dry_run(read_grid(grid_file), tmp_path / "out", jobs=4, measure=measure)
+    text = dry_run(read_grid(grid_file), tmp_path / "out", jobs=4, measure=measure)
     assert measured == ["wn", "an"]  # `long` has the steps of `patch-an`
     lines = [line.split("  ") for line in text.splitlines()]
     cells = [[cell.strip() for cell in line if cell] for line in lines]
@@ -123,7 +126,7 @@ def test_dry_run_by_hand(grid_file, tmp_path):
 
 
 def test_dry_run_tells_what_it_cannot_time(grid_file, tmp_path):
-    text = table1_command.dry_run(
+    text = dry_run(
         read_grid(grid_file), tmp_path, rows=["long"], measure=lambda config: "not timed: no memory"
     )
     assert "long: not timed: no memory" in text and "together 0.0 hours" in text

@@ -2,19 +2,19 @@
 
 import dataclasses
 import math
-import typing
 
 import keras
 import numpy as np
 import pytest
-from keras_patchpu.experiments import estimate
+from backend import functions_not_compiled
 
 from keras_patchpu.callbacks import PredictionAverages, PseudoLabels
 from keras_patchpu.datasets import coco, voc
-from patchpu.training.build import make_loss, make_model
+from patchpu.grids import estimate
+from patchpu.training.build import make_model
 from patchpu.training.config import TrainConfig
+from patchpu.training.losses import LOSSES
 
-LOSSES = typing.get_args(typing.get_type_hints(TrainConfig)["loss"])
 TINY = {
     "image_size": 32,
     "patch_size": 16,
@@ -24,7 +24,7 @@ TINY = {
     "resnet_width": 0.125,
     "batch_size": 4,
     # JAX cannot do without; elsewhere compiling takes longer than these steps.
-    "xla": "auto" if keras.backend.backend() == "jax" else "off",
+    "xla": "auto" if keras.backend.backend() == "jax" else "never",
 }
 
 
@@ -85,16 +85,17 @@ def test_bytes_are_those_of_their_files(tmp_path):
     assert path.stat().st_size == estimate.memory_bytes(TrainConfig(loss="em_apl", num_train=6))
 
 
-@pytest.mark.parametrize("loss", ["wn", "role", "en_cl", "en_scl", "ll_cp"])
+@pytest.mark.parametrize("loss", ["role", "en_scl"])
 def test_a_step_is_timed_and_the_model_sized(loss):
     config = TrainConfig(loss=loss, num_train=50, **TINY)
-    measured = estimate.measure(config, steps=1)
+    with functions_not_compiled():
+        measured = estimate.measure(config, steps=1)
     assert measured["step_seconds"] > 0 and measured["prediction_seconds"] > 0
     network = make_model(config, num_labels=10)
     assert measured["parameters"] == network.count_params()
     # Weights, and two moments of those that are trained, in float32; a loss's weights too.
     trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
-    labels = {"role": 3 * 50 * 10, "ll_cp": 50 * 10}.get(loss, 0)
+    labels = 3 * 50 * 10 if loss == "role" else 0
     expected = 4 * (network.count_params() + 2 * trained + labels)
     assert measured["model_bytes"] == pytest.approx(expected, abs=200)  # counters
     assert measured["map_size"] == ((2, 2) if loss == "en_scl" else None)
@@ -125,13 +126,3 @@ def test_runs_of_one_speed_are_timed_once():
         assert estimate.speed_key(config) != estimate.speed_key(other)
     keys = {estimate.speed_key(dataclasses.replace(config, loss=loss)) for loss in LOSSES}
     assert len(keys) == 1 + 4
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_losses_that_take_time_of_their_own_are_timed(loss):
-    config = TrainConfig(loss=loss, expected_positives=1.5, **TINY)
-    inputs = set(getattr(make_loss(config, 1.5, 20, 10), "inputs", ()))
-    small = {"logits", "probabilities", "epoch", "expected_negatives", "average"}  # (B, L) or less
-    assert (loss in estimate._LOSSES_THAT_COUNT) == bool(inputs - small)
-    averaged = {"expected_negatives", "average", "average_maps"}
-    assert (loss in estimate._AVERAGING) == bool(inputs & averaged)
