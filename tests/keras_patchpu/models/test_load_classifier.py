@@ -33,14 +33,15 @@ def folder(tmp_path_factory):
     keras.utils.set_random_seed(0)
     model = small_classifier(label_names=NAMES)
     model.compile(Lamb(1e-3), WeakNegative(), metrics=["binary_accuracy"])
-    model.save(folder / "last.keras")
+    (folder / "last").mkdir()
+    model.save(folder / "last" / "model.keras")
     return folder
 
 
 @pytest.fixture(scope="module")
 def parts(folder):
     """The files in the model's archive."""
-    with zipfile.ZipFile(folder / "last.keras") as archive:
+    with zipfile.ZipFile(folder / "last" / "model.keras") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -82,10 +83,10 @@ def test_loads_what_was_saved(folder):
     model = load_classifier(folder, label_names=list(NAMES), kinds=PatchClassifier)
     assert type(model) is PatchClassifier and model.label_names == NAMES
     assert isinstance(model.optimizer, Lamb) and isinstance(model.loss, WeakNegative)
-    saved = keras.saving.load_model(folder / "last.keras", safe_mode=True)
+    saved = keras.saving.load_model(folder / "last" / "model.keras", safe_mode=True)
     for own, other in zip(model.weights, saved.weights, strict=True):
         np.testing.assert_array_equal(own, other)
-    assert not load_classifier(folder / "last.keras", compile=False).compiled
+    assert not load_classifier(folder / "last" / "model.keras", compile=False).compiled
 
 
 @pytest.mark.parametrize("loss", ["registered", "class", "function"])
@@ -193,7 +194,7 @@ def test_other_formats_are_not_loaded(tmp_path, folder):
     (tmp_path / "model.keras").write_bytes((tmp_path / "model.h5").read_bytes())
     assert "is an HDF5 file, not a .keras archive" in message(tmp_path / "model.keras")
     # An archive behind an HDF5 head would be read as HDF5 if its name asked for it.
-    (tmp_path / "both.h5").write_bytes((folder / "last.keras").read_bytes())
+    (tmp_path / "both.h5").write_bytes((folder / "last" / "model.keras").read_bytes())
     assert "to end with .keras" in message(tmp_path / "both.h5")
 
 
@@ -215,7 +216,7 @@ def test_what_is_no_archive(content, tmp_path):
 
 
 def test_cut_off(folder, tmp_path):
-    whole = (folder / "last.keras").read_bytes()
+    whole = (folder / "last" / "model.keras").read_bytes()
     path = tmp_path / "model.keras"
     for length in (4, 30, 100, 3000, len(whole) // 2, len(whole) - 100, len(whole) - 22):
         path.write_bytes(whole[:length])
@@ -227,8 +228,8 @@ def test_cut_off(folder, tmp_path):
 
 
 def test_a_byte_changed_anywhere_in_the_weights(folder, tmp_path):
-    whole = (folder / "last.keras").read_bytes()
-    with zipfile.ZipFile(folder / "last.keras") as archive:
+    whole = (folder / "last" / "model.keras").read_bytes()
+    with zipfile.ZipFile(folder / "last" / "model.keras") as archive:
         start = archive.getinfo("model.weights.h5").header_offset + 100
     path = tmp_path / "model.keras"
     for place in np.linspace(start, len(whole) - 500, 5).astype(int):
@@ -301,7 +302,7 @@ def test_sizes_are_looked_at_without_a_trace(folder):
     states = []
     for load in (keras.saving.load_model, load_classifier):
         random.seed(0)
-        load(folder / "last.keras")
+        load(folder / "last" / "model.keras")
         states.append(random.getstate())
     assert states[0] == states[1]
     assert not global_state.get_global_attribute("uninitialized_variables")
@@ -311,12 +312,12 @@ def test_other_models(tmp_path, folder):
     keras.Sequential([keras.Input((2,))]).save(tmp_path / "other.keras")
     text = message(tmp_path / "other.keras")
     assert "to hold a PatchClassifier or ResNetClassifier. Received: Sequential" in text
-    text = message(folder / "last.keras", kinds=ResNetClassifier)
+    text = message(folder / "last" / "model.keras", kinds=ResNetClassifier)
     assert "to hold a ResNetClassifier. Received: PatchClassifier" in text
 
 
 def test_other_labels(folder, tmp_path):
-    path = folder / "last.keras"
+    path = folder / "last" / "model.keras"
     text = message(path, compile=False, label_names=["cat", "owl", "dog"])
     assert "is of other labels. Expected: 3, cat, owl, dog. Received: 3, cat, dog, owl" in text
     assert "Expected: 12, a0, a1, a2, a3, a4, a5, a6, a7, a8, a9 and 2 more. Received" in message(
@@ -330,7 +331,7 @@ def test_other_labels(folder, tmp_path):
 
 def test_missing_files(tmp_path):
     for path, expected in [
-        (tmp_path, "holds no last.keras: it is not a run folder"),
+        (tmp_path, "holds no last/model.keras: it is not a run folder"),
         (tmp_path / "none.keras", "There is no model"),
     ]:
         assert expected in message(path)

@@ -1,13 +1,11 @@
 """The commands on files that are damaged, of other data, or made by somebody who means harm.
 
-What is tested closer to what reads it: models (models/test_load_classifier.py), arrays
-(datasets/test_load_array.py), images (datasets/test_read_image.py), tables
-(datasets/test_table.py).
+What is tested closer to what reads it: models (keras_patchpu/models/test_load_classifier.py),
+arrays (callbacks/test_load_array.py), images and tables (datasets).
 """
 
 import json
 import shutil
-import zipfile
 
 import keras
 import numpy as np
@@ -18,9 +16,11 @@ from tiny_data import write_coco, write_table, write_voc
 
 from keras_patchpu.datasets import load_coco, load_voc
 from patchpu.__main__ import main
+from patchpu.prediction import predict_files
 from patchpu.training.build import make_loss, make_model, make_optimizer
 from patchpu.training.config import TrainConfig
 from patchpu.training.data import load_data
+from patchpu.training.progress import Progress
 
 LABELS = ("blue", "green", "red")
 
@@ -39,7 +39,8 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_table(folder, num_images=6)
     keras.utils.set_random_seed(0)
-    small_classifier(label_names=LABELS).save(folder / "last.keras")
+    (folder / "last").mkdir()
+    small_classifier(label_names=LABELS).save(folder / "last" / "model.keras")
     return folder
 
 
@@ -170,21 +171,23 @@ def test_names_of_coco_that_lead_out_of_its_folder(tmp_path):
 
 def test_a_table_with_other_labels_than_the_model(data, tmp_path, capsys):
     write_table(tmp_path, num_images=2, labels=("red", "violet"))
-    before = (data / "last.keras").read_bytes()
+    before = (data / "last" / "model.keras").read_bytes()
     text = error_of(capsys, "thresholds", data, tmp_path / "tags.csv")
     assert "row 3: expected a label that is known: blue, green, red. Received: violet" in text
     small_classifier().save(tmp_path / "nameless.keras")
     text = error_of(capsys, "thresholds", tmp_path / "nameless.keras", tmp_path / "tags.csv")
     assert "to have the 3 labels of the model. Received: 2, ['red', 'violet']" in text
-    assert (data / "last.keras").read_bytes() == before
+    assert (data / "last" / "model.keras").read_bytes() == before
 
 
 @pytest.mark.parametrize("command", ["predict", "thresholds"])
 def test_commands_name_a_model_that_is_none(command, data, tmp_path, capsys):
-    (tmp_path / "last.keras").write_bytes((data / "last.keras").read_bytes()[:-30])
+    path = tmp_path / "last" / "model.keras"
+    path.parent.mkdir()
+    path.write_bytes((data / "last" / "model.keras").read_bytes()[:-30])
     text = error_of(capsys, command, tmp_path, data / "tags.csv")
-    assert text.startswith(f"patchpu {command}: error: {tmp_path / 'last.keras'} is cut off")
-    assert [path.name for path in tmp_path.iterdir()] == ["last.keras"]
+    assert text.startswith(f"patchpu {command}: error: {path} is cut off")
+    assert [path] == [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
 # === A run that goes on ===
@@ -208,14 +211,16 @@ def finished(tmp_path_factory):
         hidden_units=6,
         output=str(folder / "run"),
     )
-    (folder / "run").mkdir()
+    last = folder / "run" / "last"
+    last.mkdir(parents=True)
     (folder / "run" / "config.yaml").write_text(config.to_yaml())
-    np.save(folder / "run" / "averages-1.npy", np.zeros((5, 3), "float32"))
+    np.save(last / "averages.npy", np.zeros((5, 3), "float32"))
+    Progress(epochs=1).save(last)
     model = make_model(config, 3, LABELS)
     model.compile(make_optimizer(config, 1), make_loss(config, 1.4, 5, 3))
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(1)
-    model.save(folder / "run" / "last.keras")
+    model.save(last / "model.keras")
     return folder
 
 
@@ -229,10 +234,10 @@ def resume(finished, tmp_path, capsys):
     settings.write_text(settings.read_text().replace(str(finished), str(tmp_path)))
 
     def resume():
-        model = (tmp_path / "run" / "last.keras").read_bytes()
+        model = (tmp_path / "run" / "last" / "model.keras").read_bytes()
         text = error_of(capsys, "train", "--resume", "--output", tmp_path / "run")
         assert text.splitlines()[-1].startswith("patchpu train: error: ")
-        assert (tmp_path / "run" / "last.keras").read_bytes() == model
+        assert (tmp_path / "run" / "last" / "model.keras").read_bytes() == model
         return text
 
     return resume
@@ -242,13 +247,13 @@ def test_of_other_labels(resume, tmp_path):
     table = tmp_path / "tags.csv"
     table.write_text(table.read_text().replace("red", "violet"))
     text = resume()
-    assert "last.keras is of other labels. Expected: 3, blue, green, violet. Received: 3" in text
+    assert "model.keras is of other labels. Expected: 3, blue, green, violet. Received: 3" in text
 
 
 def test_with_a_damaged_model(resume, tmp_path):
-    path = tmp_path / "run" / "last.keras"
+    path = tmp_path / "run" / "last" / "model.keras"
     path.write_bytes(path.read_bytes()[:5000])
-    assert "last.keras is cut off or damaged: 5,000 bytes" in resume()
+    assert "model.keras is cut off or damaged: 5,000 bytes" in resume()
 
 
 def test_with_a_model_that_was_not_trained(resume, tmp_path):
@@ -256,28 +261,27 @@ def test_with_a_model_that_was_not_trained(resume, tmp_path):
         model = small_classifier(label_names=LABELS)
         if compiled:
             model.compile("adam", "binary_crossentropy")
-        model.save(tmp_path / "run" / "last.keras")
-        assert "last.keras holds no state of a training to go on with" in resume()
+        model.save(tmp_path / "run" / "last" / "model.keras")
+        assert "model.keras holds no state of a training to go on with" in resume()
 
 
 @pytest.mark.parametrize(
-    "comment", [b"{", b"[]", b'{"other": 1}', b'{"epochs": -1}', b'{"steps": "1"}', b"\xff"]
+    "content", [b"{", b"[]", b'{"other": 1}', b'{"epochs": -1}', b'{"steps": "1"}', b"\xff"]
 )
-def test_with_a_model_that_tells_no_progress(comment, resume, tmp_path):
-    with zipfile.ZipFile(tmp_path / "run" / "last.keras", "a") as archive:
-        archive.comment = comment
+def test_with_a_checkpoint_that_tells_no_progress(content, resume, tmp_path):
+    (tmp_path / "run" / "last" / "progress.json").write_bytes(content)
     assert "it does not tell how far the run has come" in resume()
 
 
 @pytest.mark.parametrize("content", ["cut off", "other images", "objects"])
 def test_with_damaged_averages(content, resume, tmp_path):
-    path = tmp_path / "run" / "averages-1.npy"
+    path = tmp_path / "run" / "last" / "averages.npy"
     if content == "cut off":
         path.write_bytes(path.read_bytes()[:-1])
-        assert "averages-1.npy is cut off or damaged" in resume()
+        assert "averages.npy is cut off or damaged" in resume()
     elif content == "other images":
         np.save(path, np.zeros((7, 3), "float32"))
-        assert "averages-1.npy to hold floating-point numbers of the shape (5, 3)" in resume()
+        assert "averages.npy to hold floating-point numbers of the shape (5, 3)" in resume()
     else:
         np.save(path, np.array([[None]]), allow_pickle=True)
         assert "or holds other things than numbers" in resume()
@@ -300,9 +304,7 @@ def test_damaged_settings_of_a_stopped_predict(settings, data, tmp_path, capsys)
 
 @pytest.mark.parametrize("row", ["{", "[]", '{"image": "a"}'])
 def test_damaged_rows_of_a_stopped_predict(row, data, tmp_path, monkeypatch, capsys):
-    from keras_patchpu import predict_command
-
-    monkeypatch.setattr(predict_command, "check_settings", lambda part, settings: None)
+    monkeypatch.setattr(predict_files, "check_settings", lambda part, settings: None)
     part = tmp_path / "tags.jsonl.part"
     part.write_text(f"{row}\n")
     output = tmp_path / "tags.jsonl"
