@@ -52,7 +52,9 @@ def heat_of(model, outputs, image_size, index=None):
     maps, bias = outputs["score_maps"], keras.ops.convert_to_numpy(model.scores.bias)
     if index is not None:
         # One map a row: each with the bias of its label.
-        bias = np.broadcast_to(bias, index.shape)[index >= 0][:, None, None]
+        kept, bias_of_row = index >= 0, np.zeros(len(maps), "float32")
+        bias_of_row[index[kept]] = np.broadcast_to(bias, index.shape)[kept]
+        bias = bias_of_row[:, None, None]
     return ScoreMapHeat(score_map_heat(maps, bias), image_size, index)
 
 
