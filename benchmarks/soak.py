@@ -6,9 +6,10 @@
 Each round in one process: a run of `patchpu train` on the digits (losses and networks in turn,
 every tenth compiled by XLA) whose folder is then deleted; `patchpu predict` over a folder of 50
 JPEG files, every second time with overlays; and one model that lives throughout trains an epoch,
-predicts, and tags the folder. Between rounds `keras_patchpu.models.forget_models()`; with
-`--keep-graphs` only `keras.backend.clear_session()`, as Keras asks of whoever makes many models in
-one process: then TensorFlow keeps the graph of every model that was trained, and memory grows.
+predicts, and tags the folder. Between rounds `keras.backend.clear_session()`, as Keras asks of
+whoever makes many models in one process, and TensorFlow's registry of gradients is emptied. With
+`--keep-graphs` it is not: then TensorFlow keeps the graph of every model that was trained, and
+memory grows.
 After each round a line of CSV. Ends with code 1 if memory, files or threads grew in the second
 half, apart from what TensorFlow keeps of programs compiled by XLA; the plot is the .png beside
 the CSV.
@@ -246,11 +247,24 @@ def plot(path):
     figure.savefig(path.with_suffix(".png"), dpi=110)
 
 
+def forget_gradients():
+    """Empties TensorFlow's registry of gradients, which holds the graph of every trained model.
+
+    Returns:
+        How many there were.
+    """
+    from tensorflow.python.framework import ops
+
+    registry = ops.gradient_registry._registry
+    names = [name for name in registry if name.startswith("CustomGradient-")]
+    for name in names:
+        del registry[name]
+    return len(names)
+
+
 def soak(minutes, output, keep_graphs):
     """Works for the minutes, writes the CSV, and returns its rows."""
     import keras
-
-    from keras_patchpu.models import forget_models
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="soak") as name, open(output, "w", newline="") as file:
@@ -261,7 +275,8 @@ def soak(minutes, output, keep_graphs):
         start = time.perf_counter()
         while time.perf_counter() - start < 60 * minutes:
             chosen = work.round(len(rows))
-            gradients = keras.backend.clear_session() if keep_graphs else forget_models()
+            gradients = None if keep_graphs else forget_gradients()
+            keras.backend.clear_session()
             gc.collect()  # models and figures refer to themselves
             row = {
                 **{"seconds": round(time.perf_counter() - start, 1), "round": len(rows), **chosen},

@@ -5,12 +5,11 @@
 
 Networks: `ours`; `stock`, the same network of Keras's own layers with the same weights, with
 (`stock+jit`) or without XLA; `resnet50`, keras.applications.ResNet50 with a sigmoid head on
-the same images. `ours-jit` is ours with XLA off, `ours+rematerialize` with
-`rematerialize=True`. All are timed in turn, so that a machine whose speed drifts drifts for
-all. Ratios are medians of the ratios within a turn. The roofline is what the step's
-arithmetic and memory traffic would take at the matrix rate and the copy bandwidth that this
-machine reaches in NumPy. `--memory` adds the peak resident memory of each network, each in a
-process of its own. Writes JSON.
+the same images. `ours-jit` is ours with XLA off. All are timed in turn, so that a machine
+whose speed drifts drifts for all. Ratios are medians of the ratios within a turn. The roofline
+is what the step's arithmetic and memory traffic would take at the matrix rate and the copy
+bandwidth that this machine reaches in NumPy. `--memory` adds the peak resident memory of each
+network, each in a process of its own. Writes JSON.
 """
 
 import argparse
@@ -83,14 +82,12 @@ def build(network, setting):
             image_size=(image_size, image_size),
             patch_size=patch_size,
             num_downsamples=num_downsamples,
-            rematerialize=network == "ours+rematerialize",
         )
     finally:
         for (module, name, _), value in zip(own, saved):
             setattr(module, name, value)
     jit = {
         "ours": "auto",
-        "ours+rematerialize": "auto",
         "ours-jit": False,
         "stock": False,
         "stock+jit": True,

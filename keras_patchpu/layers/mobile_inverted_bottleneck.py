@@ -5,15 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_patchpu.layers.cpu import patches_last
+from keras_patchpu.layers.cpu import norms, patches_last
 from keras_patchpu.layers.cpu.batch_norm import BatchNorm
+from keras_patchpu.layers.cpu.depthwise import depthwise
 from keras_patchpu.layers.cpu.depthwise_conv import DepthwiseConv
-from keras_patchpu.layers.cpu.rematerialized import in_chunks
 from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
-
-# Patches at a time where a block is computed again for its gradient: as many as the paper's
-# image has, halved.
-CHUNK = 65
 
 
 def normalized(x, batch_norm, training):
@@ -151,53 +147,14 @@ class MobileInvertedBottleneck(keras.layers.Layer):
         """As `call`, on maps `(channels, h, w, N)`; see `patches_last`."""
         x = inputs
         if self.expansion > 1:
-            x = patches_last.expand(x, self.expand_conv, self.expand_bn, training)
-        x = patches_last.depthwise(x, self.dwconv.kernel[..., 0], self.strides)
-        x = patches_last.normalize(x, self.dwconv, self.bn, training, swish=True)
+            x = norms.expand(x, self.expand_conv, self.expand_bn, training)
+        x = depthwise(x, self.dwconv.kernel[..., 0], self.strides)
+        x = norms.normalize(x, self.dwconv, self.bn, training, swish=True)
         # The squeeze sees one pixel a patch: a matrix (channels, N).
         gate = ops.silu(patches_last.dense(ops.mean(x, axis=(1, 2)), self.se_reduce))
         gate = ops.sigmoid(patches_last.dense(gate, self.se_expand))
         x = patches_last.pointwise(x * gate[:, None, None], self.project_conv.kernel[0, 0])
-        x = patches_last.normalize(x, self.project_conv, self.project_bn, training, swish=False)
-        return x + inputs if self.has_shortcut else x
-
-    def call_in_chunks(self, inputs: Any) -> Any:
-        """As `call_patches_last` in training, with a fraction of its memory.
-
-        Only inputs and outputs of the depthwise convolution and of the projection exist for
-        all patches at once. What lies between is computed `CHUNK` patches at a time, and
-        again for the gradient: between two batch norms no patch depends on another.
-        """
-        per_channel, tensor = patches_last.per_channel, patches_last.tensor
-        depthwise_kernel = tensor(self.dwconv.kernel)[..., 0]
-        sides = [-(-side // self.strides) for side in inputs.shape[1:3]]
-        if self.expansion == 1:
-            weights = [depthwise_kernel]
-        else:
-            kernel = tensor(self.expand_conv.kernel)[0, 0]
-            scale, shift = patches_last.scale_and_shift_of_product(inputs, kernel, self.expand_bn)
-            weights = [depthwise_kernel, kernel * scale, shift]
-
-        def widen(maps, depthwise_kernel, kernel=None, shift=None):
-            if kernel is not None:
-                maps = ops.silu(patches_last.pointwise(maps, kernel) + per_channel(shift))
-            return patches_last.depthwise(maps, depthwise_kernel, self.strides)
-
-        x = in_chunks(widen, inputs, weights, (depthwise_kernel.shape[-1], *sides), CHUNK)
-
-        def narrow(maps, scale, shift, reduce, reduce_bias, expand, expand_bias, project):
-            wide = ops.silu(maps * per_channel(scale) + per_channel(shift))
-            gate = ops.matmul(ops.transpose(reduce), ops.mean(wide, axis=(1, 2)))
-            gate = ops.matmul(ops.transpose(expand), ops.silu(gate + reduce_bias[:, None]))
-            gate = ops.sigmoid(gate + expand_bias[:, None])
-            return patches_last.pointwise(wide * gate[:, None, None], project)
-
-        weights = [*patches_last.scale_and_shift(x, self.bn)]
-        for layer in (self.se_reduce, self.se_expand):
-            weights += [tensor(layer.kernel)[0, 0], tensor(layer.bias)]
-        weights.append(tensor(self.project_conv.kernel)[0, 0])
-        x = in_chunks(narrow, x, weights, (self.filters, *sides), CHUNK)
-        x = patches_last.normalize(x, self.project_conv, self.project_bn, True, swish=False)
+        x = norms.normalize(x, self.project_conv, self.project_bn, training, swish=False)
         return x + inputs if self.has_shortcut else x
 
     def compute_output_shape(self, input_shape):

@@ -1,20 +1,14 @@
 """Block 2: a small EfficientNet embeds every patch."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_patchpu.layers.cpu import patches_last
+from keras_patchpu.layers.cpu import norms, patches_last, xla
 from keras_patchpu.layers.cpu.batch_norm import BatchNorm
-from keras_patchpu.layers.cpu.rematerialized import in_chunks, rematerialized
-from keras_patchpu.layers.mobile_inverted_bottleneck import (
-    CHUNK,
-    MobileInvertedBottleneck,
-    normalized,
-)
+from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck, normalized
 from keras_patchpu.utils.validation import (
     check_number,
     check_numbers,
@@ -57,9 +51,6 @@ class PatchEmbedder(keras.layers.Layer):
             after that. Defaults to ones.
         kernel_initializer: Initialiser of every kernel. Defaults to `None`:
             `VarianceScaling(1.0)`.
-        rematerialize: Whether training computes blocks a second time for their gradient
-            instead of keeping their wide maps: less memory, more time, the same results
-            (benchmarks/README.md). Defaults to `False`.
 
     Call arguments:
         patches: `(B, P, h, w, 3)` with values from 0 to 255. B and P may be unknown.
@@ -85,12 +76,10 @@ class PatchEmbedder(keras.layers.Layer):
         pixel_mean: Sequence[float] = (0.0, 0.0, 0.0),
         pixel_variance: Sequence[float] = (1.0, 1.0, 1.0),
         kernel_initializer: keras.Initializer | str | None = None,
-        rematerialize: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_positive_integer("features", features)
-        check_one_of("rematerialize", rematerialize, (True, False))
         check_one_of("batch_norm", batch_norm, (True, False))
         check_number("batch_norm_momentum", batch_norm_momentum, minimum=0, below=1)
         check_numbers("pixel_mean", pixel_mean, 3)
@@ -103,7 +92,6 @@ class PatchEmbedder(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(
             kernel_initializer or keras.initializers.VarianceScaling(1.0)
         )
-        self.rematerialize = rematerialize
 
     def build(self, input_shape):
         if len(input_shape) != 5 or input_shape[-1] != 3 or None in input_shape[2:4]:
@@ -171,12 +159,7 @@ class PatchEmbedder(keras.layers.Layer):
         x = ops.silu(normalized(self.stem_conv(x), self.stem_bn, training))
         outputs = {}
         for block in self.blocks:
-            function = functools.partial(block, training=training)
-            if self.rematerialize and training:
-                x = rematerialized(block, function, x)
-            else:
-                x = function(x)
-            outputs[block.name] = x
+            x = outputs[block.name] = block(x, training=training)
         return outputs
 
     def _scaled(self, patches):
@@ -186,38 +169,17 @@ class PatchEmbedder(keras.layers.Layer):
 
     def _pooled_patches_last(self, patches, training):
         """Means over the last maps, `(N, channels)`, computed with the patches last."""
-        chunked = self.rematerialize and training and self.batch_norm
         x = ops.transpose(self._scaled(patches), (3, 1, 2, 0))
-        x = self._stem_in_chunks(x) if chunked else self._stem_patches_last(x, training)
+        x = self._stem_patches_last(x, training)
         for block in self.blocks:
-            if chunked:
-                x = block.call_in_chunks(x)
-            else:
-                x = block.call_patches_last(x, training=training)
+            x = block.call_patches_last(x, training=training)
         return ops.transpose(ops.mean(x, axis=(1, 2)))
 
     def _stem_patches_last(self, images, training):
         kernel = ops.convert_to_tensor(self.stem_conv.kernel)
         x = patches_last.im2col(images, kernel.shape[0], strides=2)
         x = patches_last.pointwise(x, ops.reshape(kernel, (-1, kernel.shape[-1])))
-        return patches_last.normalize(x, self.stem_conv, self.stem_bn, training, swish=True)
-
-    def _stem_in_chunks(self, images):
-        """As `_stem_patches_last` in training; see `MobileInvertedBottleneck.call_in_chunks`."""
-        kernel = patches_last.tensor(self.stem_conv.kernel)
-        side, filters = kernel.shape[0], kernel.shape[-1]
-        kernel = ops.reshape(kernel, (-1, filters))
-        images = ops.stop_gradient(images)
-        scale, shift = patches_last.scale_and_shift_of_product(
-            patches_last.im2col(images, side, strides=2), kernel, self.stem_bn
-        )
-
-        def stem(images, kernel, shift):
-            x = patches_last.pointwise(patches_last.im2col(images, side, strides=2), kernel)
-            return ops.silu(x + patches_last.per_channel(shift))
-
-        sides = [-(-size // 2) for size in images.shape[1:3]]
-        return in_chunks(stem, images, [kernel * scale, shift], (filters, *sides), CHUNK)
+        return norms.normalize(x, self.stem_conv, self.stem_bn, training, swish=True)
 
     def _all_trainable(self):
         """Whether every batch norm uses the statistics of the batch in training."""
@@ -228,7 +190,7 @@ class PatchEmbedder(keras.layers.Layer):
         num_patches = patches.shape[1] or ops.shape(patches)[1]
         patches = ops.reshape(patches, (-1, *patches.shape[2:]))
         patches = ops.cast(patches, self.compute_dtype)
-        if patches_last.is_faster(patches) and (not training or self._all_trainable()):
+        if xla.is_faster(patches) and (not training or self._all_trainable()):
             pooled = self._pooled_patches_last(patches, training)
         else:
             maps = self.block_outputs(patches, training=training)
@@ -248,7 +210,6 @@ class PatchEmbedder(keras.layers.Layer):
                 "pixel_mean": self.pixel_mean,
                 "pixel_variance": self.pixel_variance,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-                "rematerialize": self.rematerialize,
             }
         )
         return config

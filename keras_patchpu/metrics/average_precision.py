@@ -19,6 +19,7 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: Shapes differ, or a score is not finite.
     """
+    # Here, so that importing the package does not wait for scikit-learn.
     from sklearn.metrics import average_precision_score
 
     labels, scores = check_labels_and_scores(labels, scores)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_patchpu.metrics.average_precision import check_labels_and_scores
+from keras_patchpu.metrics.heat_areas import heat_boxes
 from keras_patchpu.metrics.heat_maps import (
     AttentionHeat,
     ScoreMapHeat,
@@ -98,37 +99,6 @@ def box_average_precision(
         "true_boxes": true_boxes,
         "found_boxes": np.array([len(columns) for columns, *_ in found]),
     }
-
-
-def heat_boxes(
-    heat: np.ndarray, ys: np.ndarray, xs: np.ndarray, cut: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bounding boxes of the areas of a heat map from a share of its maximum on.
-
-    Args:
-        heat: `(R, C)`, not negative.
-        ys, xs: Edges of its cells, `(R + 1,)` and `(C + 1,)`, from 0 to 1.
-        cut: Share of the maximum. Defaults to `0.5`.
-
-    Returns:
-        Pair of boxes `(K, 4)` of `(y_min, x_min, y_max, x_max)` and the mean heat of each area
-        relative to the maximum, `(K,)`. None for a map of zeros.
-    """
-    from scipy import ndimage
-
-    peak = heat.max()
-    if not peak > 0:
-        return np.zeros((0, 4)), np.zeros(0)
-    # Sums of the same numbers in float32 may differ in the last digits.
-    areas, count = ndimage.label(heat >= cut * peak * (1 - 1e-5))
-    sizes = np.outer(np.diff(ys), np.diff(xs)).ravel()
-    area = np.bincount(areas.ravel(), sizes, count + 1)[1:]
-    mass = np.bincount(areas.ravel(), sizes * heat.ravel(), count + 1)[1:]
-    boxes = [
-        (ys[down.start], xs[across.start], ys[down.stop], xs[across.stop])
-        for down, across in ndimage.find_objects(areas)
-    ]
-    return np.array(boxes), mass / area / peak
 
 
 def _cut_all(heat, scores, pairs, cuts):

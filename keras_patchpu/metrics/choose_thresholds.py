@@ -100,6 +100,7 @@ def _choose_threshold(labels, scores, choose, at_least):
 
 def _chosen_score(present, scores, choose, at_least):
     """The lowest score that is predicted, or None if the wish cannot be met."""
+    # Here, so that importing the package does not wait for scikit-learn.
     from sklearn.metrics import precision_recall_curve
 
     # Rising thresholds; the curve's last point, nothing predicted, has none.

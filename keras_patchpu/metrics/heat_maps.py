@@ -13,6 +13,7 @@ say how much of the attention lies in each cell.
 
 import numpy as np
 
+from keras_patchpu.metrics.heat_grid import heat_grid
 from keras_patchpu.utils.validation import check_one_of
 
 # Cells of heat maps made at a time: 64 MB.
@@ -64,21 +65,10 @@ class AttentionHeat:
                 f"Received: shapes {self._attention.shape}, {patch_boxes.shape}"
             )
         self.shape = self._attention.shape[:2] if index is None else np.shape(index)
-        height, width = image_size
-        edges = pixel_edges(patch_boxes, image_size)
-        ys = np.unique([0, height, *edges[:, [0, 2]].ravel()])
-        xs = np.unique([0, width, *edges[:, [1, 3]].ravel()])
-        covered = np.zeros((len(edges), len(ys) - 1, len(xs) - 1), dtype="float32")
-        for patch, (top, left, bottom, right) in zip(covered, edges):
-            down = (ys[:-1] >= top) & (ys[:-1] < bottom)
-            across = (xs[:-1] >= left) & (xs[:-1] < right)
-            patch[np.ix_(down, across)] = 1.0
-        self.ys, self.xs = ys / height, xs / width
-        areas = np.outer(np.diff(ys), np.diff(xs))
-        masses = covered * areas
-        masses /= masses.sum(axis=(1, 2), keepdims=True)
-        self._covered, self._masses = covered, masses.astype("float32")
-        self._areas = (areas / areas.sum()).astype("float32")
+        grid = heat_grid(patch_boxes, image_size)
+        self.ys, self.xs = grid.ys / image_size[0], grid.xs / image_size[1]
+        self._covered, self._masses = grid.covered, grid.shared.astype("float32")
+        self._areas = (grid.areas / grid.areas.sum()).astype("float32")
         self.combine = combine
         # Sides of patches are those of their level but for rounding.
         sides = np.round(patch_boxes[:, 2:] - patch_boxes[:, :2], 4)
@@ -118,7 +108,7 @@ class ScoreMapHeat:
 
     Args:
         maps: `(N, h, w, L)`, not negative; or, with `index`, `(M, h, w)`. See
-            `score_map_heat` and `grad_cam`.
+            `score_map_heat`.
         image_size: `(height, width)` in pixels that the maps are resized to. Need not be that
             of the images: fewer are faster.
         index: As of `AttentionHeat`. Defaults to `None`.
@@ -222,15 +212,6 @@ def check_boxes(shape, boxes, box_labels):
             f"Expected `boxes` and `box_labels` of {shape[0]} images. Received: {len(boxes)} and "
             f"{len(box_labels)}"
         )
-
-
-def pixel_edges(patch_boxes, image_size):
-    """Edges `(P, 4)` of patches rounded to pixels; a patch keeps at least one."""
-    height, width = image_size
-    edges = np.round(np.asarray(patch_boxes) * [height, width, height, width]).astype(int)
-    edges[:, :2] = np.minimum(edges[:, :2], [height - 1, width - 1])
-    edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
-    return edges
 
 
 def _places(index, rows, columns):

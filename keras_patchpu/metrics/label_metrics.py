@@ -34,6 +34,7 @@ def label_metrics(
     Raises:
         ValueError: Shapes differ, a score is not finite, or names are too few or many.
     """
+    # Here, so that importing the package does not wait for scikit-learn.
     from sklearn.metrics import precision_recall_fscore_support
 
     labels, scores = check_labels_and_scores(labels, scores)

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_patchpu.metrics.heat_areas import reaches
+from keras_patchpu.metrics.heat_grid import heat_grid, pixels_of_cells
 from keras_patchpu.metrics.heat_maps import (
     AttentionHeat,
     ScoreMapHeat,
     boxes_of_label,
     check_boxes,
     heat_by_pair,
-    pixel_edges,
 )
 from keras_patchpu.utils.validation import check_one_of
 
@@ -48,15 +49,11 @@ def attention_heatmap(
             f"Expected `patch_boxes` of shape ({attention.shape[-1]}, 4), one box for each patch "
             f"of `attention`. Received: shape {patch_boxes.shape}"
         )
-    height, width = image_size
-    edges = pixel_edges(patch_boxes, image_size)
-    coverage = np.zeros((len(edges), height, width), dtype="float32")
-    for row, (top, left, bottom, right) in zip(coverage, edges):
-        row[top:bottom, left:right] = 1.0
+    grid = heat_grid(patch_boxes, image_size)
+    cells = grid.covered
     if fill == "shared":
-        coverage /= coverage.sum(axis=(1, 2), keepdims=True)
-    heat = attention @ coverage.reshape(len(edges), -1)
-    return heat.reshape(*attention.shape[:-1], height, width)
+        cells = (grid.shared / grid.areas).astype("float32")
+    return pixels_of_cells(np.tensordot(attention, cells, 1), grid.ys, grid.xs)
 
 
 def localization(
@@ -184,8 +181,7 @@ def _inside(boxes, ys, xs):
 def _middle_of_peak(heat, ys, xs):
     """Middle, from 0 to 1, of the rectangle of equal values that holds the first maximum."""
     top, left = np.unravel_index(heat.argmax(), heat.shape)
-    # Sums of the same numbers in float32 may differ in the last digits.
-    equal = heat >= heat[top, left] * (1 - 1e-5)
+    equal = reaches(heat, 1.0)
     bottom, right = top, left
     while bottom + 1 < len(ys) - 1 and equal[bottom + 1, left]:
         bottom += 1

@@ -28,6 +28,7 @@ def negatives_quality(
     Raises:
         ValueError: Shapes differ, a weight is not from 0 to 1, or no label is unobserved.
     """
+    # Here, so that importing the package does not wait for scikit-learn.
     from sklearn.metrics import roc_auc_score
 
     weights, labels_true, observed = (

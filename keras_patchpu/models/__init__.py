@@ -1,6 +1,5 @@
 """Models."""
 
-from keras_patchpu.models.forget_models import forget_models
 from keras_patchpu.models.label_classifier import LabelClassifier
 from keras_patchpu.models.load_classifier import load_classifier
 from keras_patchpu.models.load_efficientnet_weights import load_efficientnet_weights
@@ -11,7 +10,6 @@ __all__ = [
     "LabelClassifier",
     "PatchClassifier",
     "ResNetClassifier",
-    "forget_models",
     "load_classifier",
     "load_efficientnet_weights",
 ]

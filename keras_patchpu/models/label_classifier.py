@@ -8,13 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_patchpu.models.labelled_model import LabelledModel
+from keras_patchpu.models.loss_inputs import EpochCounter, counting_epochs, needed
 from keras_patchpu.utils import distribution
-from keras_patchpu.utils.array_checks import check_images, check_labels, known_shape
-from keras_patchpu.utils.validation import check_numbers
+from keras_patchpu.utils.array_checks import check_images, check_label_shape, check_labels
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class LabelClassifier(keras.Model):
+class LabelClassifier(LabelledModel):
     """A functional model from images to probabilities `(B, L)` of labels.
 
     Any functional model becomes one by the tensors that a loss may want, by name:
@@ -55,13 +56,17 @@ class LabelClassifier(keras.Model):
         label_names: L strings, kept with the model. Defaults to `None`.
         thresholds: L numbers from 0 to 1, kept with the model. Defaults to `None`.
 
+    Attributes:
+        label_names: L strings, or `None`. Set it to name the labels of the model.
+        thresholds: L numbers from 0 to 1, or `None`. Set it to change from where labels are
+            predicted.
+        num_parameters: Numbers in the network's weights, without what a loss trains beside it.
+
     Raises:
         ValueError: The inputs are no images, or the outputs hold no probabilities `(B, L)`.
     """
 
     _named_outputs = None
-    _label_names = None
-    _thresholds = None
     predict_function: Any
 
     # (Keras takes a subclass for a functional model if it has these three and keywords.)
@@ -89,40 +94,6 @@ class LabelClassifier(keras.Model):
         self.image_size = (height, width)
         self.label_names = label_names
         self.thresholds = thresholds
-
-    @property
-    def label_names(self) -> tuple[str, ...] | None:
-        """L strings, or `None`. Set it to name the labels of the model."""
-        return self._label_names
-
-    @label_names.setter
-    def label_names(self, names: Iterable[str] | None) -> None:
-        if names is not None:
-            names = tuple(names)
-            wrong = [name for name in names if not isinstance(name, str)]
-            if len(names) != self.num_labels or wrong or len(set(names)) < len(names):
-                raise ValueError(
-                    f"Expected `label_names` to be {self.num_labels} different strings. Received: "
-                    f"label_names={names}"
-                )
-        self._label_names = names
-
-    @property
-    def thresholds(self) -> tuple[float, ...] | None:
-        """L numbers from 0 to 1, or `None`. Set it to change from where labels are predicted."""
-        return self._thresholds
-
-    @thresholds.setter
-    def thresholds(self, thresholds: Sequence[float] | None) -> None:
-        if thresholds is not None:
-            check_numbers("thresholds", thresholds, self.num_labels, minimum=0, maximum=1)
-            thresholds = tuple(float(threshold) for threshold in thresholds)
-        self._thresholds = thresholds
-
-    @property
-    def num_parameters(self) -> int:
-        """Numbers in the network's weights, without what a loss trains beside it."""
-        return sum(layer.count_params() for layer in self.layers)
 
     def intermediates(
         self, images: Any, training: bool | None = None, names: Iterable[str] | None = None
@@ -250,7 +221,7 @@ class LabelClassifier(keras.Model):
             self._tracker.untrack(former)
         self.loss_estimator = getattr(self.loss, "estimator", None)
         wants_epoch = "epoch" in (getattr(self.loss, "inputs", None) or ())
-        self.epoch_counter = _EpochCounter(name="epoch_counter") if wants_epoch else None
+        self.epoch_counter = EpochCounter(name="epoch_counter") if wants_epoch else None
 
     def compile_from_config(self, config):
         # Keras's own does not trust a model that has a `compile` of its own.
@@ -266,13 +237,7 @@ class LabelClassifier(keras.Model):
             except ValueError as error:
                 raise ValueError(f"`validation_data`: {error}") from error
         if self.epoch_counter is not None:
-            counting = _CountEpochs(self.epoch_counter)
-            if isinstance(callbacks, keras.callbacks.CallbackList):
-                callbacks.append(counting)
-            else:
-                given = callbacks or []
-                given = list(given) if isinstance(given, (list, tuple)) else [given]
-                callbacks = [counting, *given]
+            callbacks = counting_epochs(callbacks, self.epoch_counter)
         return super().fit(
             x, y, *args, callbacks=callbacks, validation_data=validation_data, **kwargs
         )
@@ -296,34 +261,17 @@ class LabelClassifier(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         names = getattr(self.loss, "inputs", None)
         labels = y["labels"] if isinstance(y, dict) else y
-        self._check_label_shape(labels)
+        check_label_shape(labels, self.num_labels)
         if names is None:
             return super().compute_loss(x, labels, y_pred, sample_weight, training=training)
         if not isinstance(y_pred, dict):  # called with the output of `model(x)`
             y_pred = self.intermediates(x, training=training, names=names)
-        given = {**(y if isinstance(y, dict) else {}), **y_pred}
         if self.epoch_counter is not None:
-            given["epoch"] = ops.convert_to_tensor(self.epoch_counter.epoch)
-        missing = [name for name in names if name not in given]
-        if missing:
-            raise ValueError(
-                f"{type(self.loss).__name__} needs {missing}, which {type(self).__name__} does not "
-                "compute: expected `y` to be a dict of 'labels' and these. Received: "
-                f"{sorted(y) if isinstance(y, dict) else 'an array of labels'}"
-            )
-        loss = self.loss(labels, {name: given[name] for name in names}, sample_weight)
+            y_pred = {**y_pred, "epoch": ops.convert_to_tensor(self.epoch_counter.epoch)}
+        loss = self.loss(labels, needed(self.loss, y_pred, y, self), sample_weight)
         for additional in self.losses:
             loss = loss + ops.sum(ops.cast(additional, loss.dtype))
         return loss
-
-    def _check_label_shape(self, labels):
-        # One column would be taken for every label without a word.
-        shape = known_shape(labels)
-        if shape is not None and (len(shape) != 2 or shape[1] not in (self.num_labels, None)):
-            raise ValueError(
-                f"Expected labels of the shape (B, {self.num_labels}), one column for each label "
-                f"of the model. Received: shape {shape}"
-            )
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         if isinstance(y_pred, dict):
@@ -346,23 +294,3 @@ class LabelClassifier(keras.Model):
 
 def _by_name(outputs):
     return outputs if isinstance(outputs, dict) else {"probabilities": outputs}
-
-
-class _EpochCounter(keras.layers.Layer):
-    """Holds the number of epochs done, for losses that change with it."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.epoch = self.add_weight(
-            shape=(), initializer="zeros", dtype="float32", trainable=False, name="epoch"
-        )
-        self.built = True
-
-
-class _CountEpochs(keras.callbacks.Callback):
-    def __init__(self, counter):
-        super().__init__()
-        self.counter = counter
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.counter.epoch.assign(float(epoch))

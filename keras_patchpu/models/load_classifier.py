@@ -2,19 +2,18 @@
 
 import concurrent.futures
 import hashlib
-import json
 import math
 import os
 import pathlib
 import random
 import re
-import zipfile
 from collections.abc import Sequence
 
 import keras
 
 from keras_patchpu.models.hub import PARTS, download, is_hub_address
 from keras_patchpu.models.label_classifier import LabelClassifier
+from keras_patchpu.models.model_archive import ARCHIVE_PARTS, read_config
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
 from keras_patchpu.utils.validation import MAX_PIXELS, FileError
@@ -33,7 +32,6 @@ _ALLOWED = re.compile(
     r"|src\.backend\.torch\.optimizers\.torch_\w+\.\w+)"
 )
 _ARRAYS = ("__numpy__", "__tensor__")
-_PARTS = ("config.json", "model.weights.h5")
 _SHOWN = 300
 
 
@@ -73,7 +71,7 @@ def load_classifier(
             `ValueError`.
     """
     path = model_file(path)
-    config = _read_config(path, max_bytes)
+    config = read_config(path, max_bytes)
     _check_kind(path, config, kinds or (PatchClassifier, ResNetClassifier))
     _check_declared(path, config, max_bytes)
     try:
@@ -92,13 +90,13 @@ def model_file(path):
     """
     path = download(path) if is_hub_address(path) else pathlib.Path(path)
     if path.is_dir():
-        if all((path / part).is_file() for part in _PARTS):
+        if all((path / part).is_file() for part in ARCHIVE_PARTS):
             return path
         model = latest_folder(path / "last") / "model.keras"
         if not model.is_file():
             raise FileError(
                 f"The folder {path} holds no last/model.keras: it is not a run folder. Nor does it "
-                f"hold {' and '.join(_PARTS)}, as a model on the Hub"
+                f"hold {' and '.join(ARCHIVE_PARTS)}, as a model on the Hub"
             )
         return model
     if not path.is_file():
@@ -113,64 +111,6 @@ def model_digest(path):
         if file.is_file():
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _read_config(path, max_bytes):
-    """The configuration in a .keras archive that is whole, or in a folder of its parts."""
-    if path.is_dir():
-        size = sum((path / part).stat().st_size for part in _PARTS)
-        if size > max_bytes:
-            raise FileError(f"{path} has {size:,} bytes, more than the limit of {max_bytes:,}")
-        try:
-            return json.loads((path / "config.json").read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise FileError(f"{path} is damaged: its config.json is no JSON. {_MEND}") from error
-    if path.suffix != ".keras":  # Keras reads files with other endings in other ways
-        raise FileError(f"Expected the name of a model file to end with .keras. Received: {path}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            parts = archive.infolist()
-            size = sum(part.file_size for part in parts)
-            if size > max_bytes:
-                raise FileError(
-                    f"{path} has {size:,} bytes unpacked, more than the limit of {max_bytes:,}: it "
-                    "is no model of this package, or a decompression bomb"
-                )
-            if any(part.compress_type not in _COMPRESSIONS for part in parts):
-                # Of the others Python unpacks a part whole, whatever size it declares.
-                raise FileError(f"{path} is compressed in a way that Keras does not use")
-            names = [part.filename for part in parts]
-            if any(names.count(name) != 1 for name in _PARTS):
-                raise FileError(
-                    f"{path} is an archive, but of no Keras model: expected {' and '.join(_PARTS)} "
-                    f"in it, once each. Received: {names[:10]}"
-                )
-            damaged = archive.testzip()  # Keras does not look at the checksum of the weights
-            if damaged:
-                raise FileError(f"{path} is damaged: {damaged} in it has another checksum. {_MEND}")
-            return json.loads(archive.read("config.json"))
-    except FileError:
-        raise
-    except Exception as error:  # of a damaged archive Python raises many kinds
-        raise FileError(f"{path} {_no_archive(path)}") from error
-
-
-_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_MEND = "Copy it again, or take another checkpoint, such as best.keras"
-
-
-def _no_archive(path):
-    """What is wrong with a file that cannot be read as an archive with a configuration."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head.startswith(b"PK"):
-        return f"is cut off or damaged: {size:,} bytes. {_MEND}"
-    if head.startswith(b"\x89HDF"):
-        return (
-            "is an HDF5 file, not a .keras archive: HDF5 models are not loaded, they may run code"
-        )
-    return f"is not a Keras model file: {size:,} bytes that begin with {head!r}. {_MEND}"
 
 
 def _check_kind(path, config, kinds):

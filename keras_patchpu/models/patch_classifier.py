@@ -13,10 +13,10 @@ from keras_patchpu.layers import (
     PatchExtractor,
     SharedSoftmaxHead,
 )
-from keras_patchpu.layers.cpu import patches_last
+from keras_patchpu.layers.cpu import xla
 from keras_patchpu.models.fold_batch_norms import fold_batch_norms
 from keras_patchpu.models.label_classifier import LabelClassifier
-from keras_patchpu.utils.validation import check_one_of, check_positive_integer
+from keras_patchpu.utils.validation import check_one_of, checked_image_size
 
 # Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
 _LARGEST_TRAINED_WITH_XLA = 32
@@ -51,8 +51,6 @@ class PatchClassifier(LabelClassifier):
             `True`; `fused` makes a model without.
         batch_norm_momentum: Of the embedder's batch norms. Defaults to `0.99`.
         pixel_mean, pixel_variance: Of the embedder's input, see `PatchEmbedder`.
-        rematerialize: Whether training recomputes the embedder's blocks to save memory, see
-            `PatchEmbedder`. Defaults to `False`.
         seed: Integer seed of the patch subsampling. Defaults to `None`.
         label_names: L strings, kept with the model for whoever predicts. Defaults to `None`.
         thresholds: L numbers from 0 to 1: the probability from which each label is predicted,
@@ -100,7 +98,6 @@ class PatchClassifier(LabelClassifier):
         batch_norm_momentum: float = 0.99,
         pixel_mean: Sequence[float] = (0.0, 0.0, 0.0),
         pixel_variance: Sequence[float] = (1.0, 1.0, 1.0),
-        rematerialize: bool = False,
         seed: int | None = None,
         label_names: Sequence[str] | None = None,
         thresholds: Sequence[float] | None = None,
@@ -108,13 +105,7 @@ class PatchClassifier(LabelClassifier):
         **kwargs: Any,
     ) -> None:
         dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
-        if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
-            raise ValueError(
-                f"Expected `image_size` to be (height, width). Received: image_size={image_size}"
-            )
-        for side in image_size:
-            check_positive_integer("image_size", side)
-        image_size = (image_size[0], image_size[1])
+        image_size = checked_image_size(image_size)
         check_one_of("image_fit", image_fit, ("stretch", "pad"))
 
         # === Layers ===
@@ -134,7 +125,6 @@ class PatchClassifier(LabelClassifier):
             batch_norm_momentum=batch_norm_momentum,
             pixel_mean=pixel_mean,
             pixel_variance=pixel_variance,
-            rematerialize=rematerialize,
             dtype=dtype,
             name="patch_embedder",
         )
@@ -257,7 +247,7 @@ class PatchClassifier(LabelClassifier):
         fold_batch_norms(self.patch_embedder, model.patch_embedder)
         for name in ("codebook_attention_pool", "shared_softmax_head"):
             getattr(model, name).set_weights(getattr(self, name).get_weights())
-        if patches_last.is_for_tensorflow():
+        if xla.is_for_tensorflow():
             model.jit_compile = self.patch_extractor.patch_size <= _LARGEST_PREDICTED_WITH_XLA
         return model
 
@@ -265,14 +255,13 @@ class PatchClassifier(LabelClassifier):
         """As `keras.Model.compile`, with another choice of `jit_compile="auto"`.
 
         Keras leaves XLA off on a CPU with TensorFlow; for patches of up to 32 pixels it is
-        faster, and with `rematerialize` it needs less memory (benchmarks/README.md), so then
-        "auto" turns it on. True and False mean what they say.
+        faster (benchmarks/README.md), so then "auto" turns it on. True and False mean what they
+        say.
         """
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._jit_compile_chosen = jit_compile
-        if jit_compile == "auto" and not self.run_eagerly and patches_last.is_for_tensorflow():
-            small = self.patch_extractor.patch_size <= _LARGEST_TRAINED_WITH_XLA
-            self.jit_compile = small or self.patch_embedder.rematerialize
+        if jit_compile == "auto" and not self.run_eagerly and xla.is_for_tensorflow():
+            self.jit_compile = self.patch_extractor.patch_size <= _LARGEST_TRAINED_WITH_XLA
 
     def get_compile_config(self):
         # What was asked for, not what it came to on this machine.
@@ -296,7 +285,6 @@ class PatchClassifier(LabelClassifier):
             "batch_norm_momentum": self.batch_norm_momentum,
             "pixel_mean": self.patch_embedder.pixel_mean,
             "pixel_variance": self.patch_embedder.pixel_variance,
-            "rematerialize": self.patch_embedder.rematerialize,
             "seed": self.seed,
             "label_names": self.label_names,
             "thresholds": self.thresholds,
@@ -305,3 +293,8 @@ class PatchClassifier(LabelClassifier):
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self._policy),
         }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        # Files of before the first release hold a setting that changed memory, not results.
+        return cls(**{name: config[name] for name in config if name != "rematerialize"})

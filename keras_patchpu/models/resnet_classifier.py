@@ -7,7 +7,12 @@ import keras
 from keras import ops
 
 from keras_patchpu.models.label_classifier import LabelClassifier
-from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
+from keras_patchpu.utils.validation import (
+    check_number,
+    check_one_of,
+    check_positive_integer,
+    checked_image_size,
+)
 
 # Stages whose first block halves the map, from the last: with 1 instead of 2 the map is finer.
 _STRIDED = ("conv5_block1", "conv4_block1", "conv3_block1")
@@ -69,12 +74,7 @@ class ResNetClassifier(LabelClassifier):
     ) -> None:
         dtype = keras.dtype_policies.get(kwargs.pop("dtype", None) or keras.config.dtype_policy())
         check_positive_integer("num_labels", num_labels)
-        if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
-            raise ValueError(
-                f"Expected `image_size` to be (height, width). Received: image_size={image_size}"
-            )
-        for side in image_size:
-            check_positive_integer("image_size", side, minimum=32)
+        image_size = checked_image_size(image_size, minimum=32)
         check_one_of("weights", weights, (None, "imagenet"))
         check_number("width", width, above=0, maximum=1)
         check_one_of("output_stride", output_stride, (32, 16, 8))
@@ -84,7 +84,6 @@ class ResNetClassifier(LabelClassifier):
             raise ValueError(
                 f"Expected `weights=None` with a `width` other than 1. Received: width={width}"
             )
-        image_size = (image_size[0], image_size[1])
 
         # === Layers ===
         feature_extractor = _feature_extractor(

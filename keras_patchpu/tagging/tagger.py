@@ -1,49 +1,20 @@
 """Tags of images by a trained model."""
 
-import collections
 import dataclasses
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
-from keras_patchpu.utils.validation import check_positive_integer
-
-if TYPE_CHECKING:
-    from keras_patchpu.models import PatchClassifier
-
-# Keras and what imports it stand inside the functions, so that `--help` is quick.
-
-_TOP_K = 3
-_MOST_WORKERS = 8
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tags:
-    """What a model says of one image.
-
-    Attributes:
-        name: Path of the image; "image 0", "image 1", ... where it came without one.
-        tags: Names of the labels predicted, by falling probability.
-        scores: float32 `(L,)` probabilities of all labels; `None` if it cannot be read.
-        error: Why the image cannot be read; `None` if it can.
-        size: `(height, width)` of the upright image in pixels; `None` if it cannot be read.
-        regions: Dict of a tag to the `(y_min, x_min, y_max, x_max)` that its attention points
-            at, in pixels of the image; `None` unless asked for. A tag whose attention is
-            all outside the image, in the black that `image_fit="pad"` adds, has none.
-        heatmaps: Dict of a tag to the float32 `(h, w)` attention over the whole image, at the
-            resolution at which the model saw it; `None` unless asked for.
-    """
-
-    name: str
-    tags: tuple[str, ...] = ()
-    scores: np.ndarray | None = None
-    error: str | None = None
-    size: tuple[int, int] | None = None
-    regions: dict[str, tuple[int, int, int, int]] | None = None
-    heatmaps: dict[str, np.ndarray] | None = None
+from keras_patchpu.datasets.read_image import ImageError, fit_image, placed, read_image
+from keras_patchpu.metrics.heat_areas import peak_region
+from keras_patchpu.metrics.heat_grid import heat_grid, pixels_of_cells
+from keras_patchpu.models import PatchClassifier, load_classifier
+from keras_patchpu.tagging.tags import Tags, check_scores, given_labels
+from keras_patchpu.utils.read_ahead import read_ahead
+from keras_patchpu.utils.validation import MAX_PIXELS, check_positive_integer
 
 
 class Tagger:
@@ -85,23 +56,20 @@ class Tagger:
 
     def __init__(
         self,
-        model: "PatchClassifier | str | os.PathLike",
+        model: PatchClassifier | str | os.PathLike,
         top_k: int | None = None,
         batch_size: int = 16,
         max_pixels: int | None = None,
         attention: bool = False,
         workers: int | None = None,
     ) -> None:
-        from keras_patchpu.models import PatchClassifier, load_classifier
-        from keras_patchpu.utils.validation import MAX_PIXELS
-
         max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
-        workers = min(_MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
         if top_k is not None:
             check_positive_integer("top_k", top_k)
         check_positive_integer("batch_size", batch_size)
         check_positive_integer("max_pixels", max_pixels)
-        check_positive_integer("workers", workers)
+        if workers is not None:
+            check_positive_integer("workers", workers)
         if isinstance(model, (str, os.PathLike)):
             model = load_classifier(model, compile=False, kinds=PatchClassifier)
         if not isinstance(model, PatchClassifier):
@@ -118,37 +86,22 @@ class Tagger:
         self.image_fit = model.image_fit
         self.thresholds = None if model.thresholds is None else np.array(model.thresholds)
         self.label_names = model.label_names or tuple(map(str, range(model.num_labels)))
-        self._grid = _Grid(model.patch_boxes, model.image_size)
+        self._grid = heat_grid(model.patch_boxes, model.image_size)
         self._model = model.fused()
         if attention:
-            self._model = _with_attention(self._model)
+            self._model = WithAttention(self._model)
 
     def __call__(self, images: Iterable[str | os.PathLike | bytes | np.ndarray]) -> Iterator[Tags]:
-        from concurrent.futures import ThreadPoolExecutor
-
-        tasks = enumerate(images)
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="read_image")
-        reading: collections.deque = collections.deque()
-
-        def read_ahead():
-            for task in itertools.islice(tasks, 2 * self.batch_size - len(reading)):
-                reading.append(pool.submit(self._read, *task))
-
+        reading = read_ahead(self._read, enumerate(images), 2 * self.batch_size, self.workers)
         try:
-            read_ahead()
-            while reading:
-                count = min(self.batch_size, len(reading))
-                batch = [reading.popleft().result() for _ in range(count)]
-                read_ahead()
+            while batch := list(itertools.islice(reading, self.batch_size)):
                 yield from self._predict(batch)
         finally:
-            # Also when the caller stops early: what has not begun is not read.
-            pool.shutdown(cancel_futures=True)
+            reading.close()  # also when the caller stops early
 
-    def _read(self, index, image):
-        """Name, pixels at the model's size and original size; or name and error."""
-        from keras_patchpu.datasets.read_image import ImageError, fit_image, read_image
-
+    def _read(self, numbered):
+        """`Tags` of name and size, and pixels at the model's size; or of name and error."""
+        index, image = numbered
         is_path = isinstance(image, (str, os.PathLike))
         name = os.fspath(image) if is_path else f"image {index}"
         if isinstance(image, np.ndarray):
@@ -183,121 +136,47 @@ class Tagger:
                 continue
             # A copy, so that whoever keeps it does not keep the batch.
             found = dataclasses.replace(found, scores=np.array(scores[index], "float32"))
-            if not np.isfinite(found.scores).all():
-                raise ValueError(
-                    f"{found.name}: the model predicts NaN or infinity. Its weights are damaged, "
-                    "or its training diverged: take another checkpoint, such as best.keras"
-                )
-            labels = self._labels(found.scores)
+            check_scores(found.name, found.scores)
+            labels = given_labels(found.scores, self.thresholds, self.top_k)
             places = {}
             if self.attention:
                 places = self._places(labels, np.asarray(attention[index]), found.size)
             tags = tuple(self.label_names[label] for label in labels)
             yield dataclasses.replace(found, tags=tags, **places)
 
-    def _labels(self, scores):
-        """Numbers of the labels predicted, by falling score, the first of equals first."""
-        # float64: a threshold rounded to float32 could pass a score it should not.
-        scores = scores.astype("float64")
-        ranked = np.argsort(-scores, kind="stable")
-        if self.thresholds is None:
-            return ranked[: self.top_k or _TOP_K]
-        return ranked[(scores >= self.thresholds)[ranked]][: self.top_k]
-
     def _places(self, labels, attention, size):
-        from keras_patchpu.datasets.read_image import placed
-
         regions, heatmaps = {}, {}
-        place = placed(size, self.image_size, self.image_fit)
-        cells, ys, xs = self._grid.heat(attention[labels], place)
+        top, left, height, width = placed(size, self.image_size, self.image_fit)
+        # Of the part of the input where the image lies, in pixels from its upper left corner.
+        ys = np.clip(self._grid.ys - top, 0, height)
+        xs = np.clip(self._grid.xs - left, 0, width)
+        cells = np.tensordot(attention[labels], self._grid.covered, 1)
+        cells = cells[:, np.diff(ys) > 0][:, :, np.diff(xs) > 0]
+        ys, xs = np.unique(ys), np.unique(xs)
         for label, heat in zip(labels, cells):
             name = self.label_names[label]
             region = peak_region(heat)
             if region is not None:
                 rows, columns = region
-                y_min, y_max = _scaled(ys[rows.start], ys[rows.stop], size[0], place[2])
-                x_min, x_max = _scaled(xs[columns.start], xs[columns.stop], size[1], place[3])
+                y_min, y_max = _scaled(ys[rows.start], ys[rows.stop], size[0], height)
+                x_min, x_max = _scaled(xs[columns.start], xs[columns.stop], size[1], width)
                 regions[name] = (y_min, x_min, y_max, x_max)
-            heatmaps[name] = heat.repeat(np.diff(ys), axis=0).repeat(np.diff(xs), axis=1)
+            heatmaps[name] = pixels_of_cells(heat, ys, xs)
         return {"regions": regions, "heatmaps": heatmaps}
 
 
-def peak_region(heat: np.ndarray) -> tuple[slice, slice] | None:
-    """Bounding box of the area around the peak of a heat map.
-
-    The area is what is connected to the (first) peak, by edges, through values of at least
-    half of the peak.
-
-    Args:
-        heat: `(H, W)`, not negative.
-
-    Returns:
-        Pair of slices, rows and columns; `None` for a map of zeros.
-    """
-    from scipy import ndimage
-
-    peak = heat.max()
-    if peak <= 0:
-        return None
-    # Sums of the same numbers in float32 may differ in the last digits.
-    areas, _ = ndimage.label(heat >= peak / 2 * (1 - 1e-5))
-    (region,) = ndimage.find_objects((areas == areas.flat[heat.argmax()]).astype(int))
-    return region
-
-
-def _with_attention(model):
+class WithAttention(keras.Model):
     """A model of images to probabilities and attention, compiled as one."""
-    import keras
 
-    class WithAttention(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.classifier = model
+    def __init__(self, classifier):
+        super().__init__()
+        self.classifier = classifier
+        self.jit_compile = classifier.jit_compile
+        self.run_eagerly = classifier.run_eagerly
 
-        def call(self, images):
-            outputs = self.classifier.intermediates(images, training=False)
-            return outputs["probabilities"], outputs["attention"]
-
-    both = WithAttention()
-    both.jit_compile = model.jit_compile
-    both.run_eagerly = model.run_eagerly
-    return both
-
-
-class _Grid:
-    """The rectangles that the edges of all patches cut an image into.
-
-    A heat map is constant on each: a map of rectangles says the same as one of pixels, with
-    100 numbers for 640x640 pixels of the default patches.
-    """
-
-    def __init__(self, patch_boxes, image_size):
-        height, width = image_size
-        # Rounded to pixels as `attention_heatmap` does.
-        edges = np.round(patch_boxes * [height, width, height, width]).astype(int)
-        edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
-        self.ys = np.unique([0, height, *edges[:, [0, 2]].ravel()])
-        self.xs = np.unique([0, width, *edges[:, [1, 3]].ravel()])
-        self.shape = (len(self.ys) - 1, len(self.xs) - 1)
-        rows = np.searchsorted(self.ys, edges[:, [0, 2]]) / self.shape[0]
-        columns = np.searchsorted(self.xs, edges[:, [1, 3]]) / self.shape[1]
-        self.boxes = np.stack([rows[:, 0], columns[:, 0], rows[:, 1], columns[:, 1]], axis=1)
-
-    def heat(self, attention, place):
-        """Attention `(K, P)` on the part of the input where the image lies.
-
-        Returns:
-            Heat `(K, R, C)` of rectangles, and their R + 1 and C + 1 edges in pixels from the
-            image's upper left corner.
-        """
-        from keras_patchpu.metrics import attention_heatmap
-
-        top, left, height, width = place
-        heat = attention_heatmap(attention, self.boxes, self.shape, fill="same")
-        ys = np.clip(self.ys - top, 0, height)
-        xs = np.clip(self.xs - left, 0, width)
-        heat = heat[:, np.diff(ys) > 0][:, :, np.diff(xs) > 0]
-        return heat, np.unique(ys), np.unique(xs)
+    def call(self, images):
+        outputs = self.classifier.intermediates(images, training=False)
+        return outputs["probabilities"], outputs["attention"]
 
 
 def _scaled(start, stop, original, fitted):

@@ -86,3 +86,14 @@ def known_shape(tensor):
     """Shape of a tensor or an array as a tuple, or `None` if not even its rank is known."""
     shape = tensor.shape
     return None if getattr(shape, "rank", 0) is None else tuple(shape)
+
+
+def check_label_shape(labels, num_labels):
+    """A ValueError unless labels, arrays or tensors, are `(B, num_labels)`."""
+    # One column would be taken for every label without a word.
+    shape = known_shape(labels)
+    if shape is not None and (len(shape) != 2 or shape[1] not in (num_labels, None)):
+        raise ValueError(
+            f"Expected labels of the shape (B, {num_labels}), one column for each label of the "
+            f"model. Received: shape {shape}"
+        )

@@ -76,3 +76,14 @@ def check_patterns(name, patterns):
         raise ValueError(
             f"Expected `{name}` to be a list of regular expressions. Received: {name}={patterns!r}"
         )
+
+
+def checked_image_size(image_size, minimum=1):
+    """`(height, width)` in pixels as a tuple, or a ValueError."""
+    if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
+        raise ValueError(
+            f"Expected `image_size` to be (height, width). Received: image_size={image_size}"
+        )
+    for side in image_size:
+        check_positive_integer("image_size", side, minimum=minimum)
+    return tuple(image_size)

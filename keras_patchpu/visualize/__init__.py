@@ -2,7 +2,8 @@
 
 Every `draw_*` function returns a `matplotlib.figure.Figure`: show it in a notebook, or
 write it with `figure.savefig(path)`. No window is opened and `pyplot` is not used, so
-nothing has to be closed. matplotlib is imported on the first call.
+nothing has to be closed. Every function imports what it needs of matplotlib itself, so that
+importing the package does not wait for it.
 """
 
 from keras_patchpu.visualize.attention import attention_overlay, draw_attention, draw_tags

@@ -32,6 +32,7 @@ class Case:
         sublayers: Number of layers inside a layer or model, itself not counted.
         calibrated: Whether batch norms need the statistics of `data()`: with random ones the
             outputs of a deep network are all 0 and 1.
+        guesses: Whether a loss learns of labels that nobody observed.
         full_precision: Names of those inside that compute in float32 whatever the dtype policy.
     """
 
@@ -41,6 +42,7 @@ class Case:
     inputs: tuple = ()
     sublayers: int = 0
     calibrated: bool = False
+    guesses: bool = True
     full_precision: tuple = ()
 
     @property
@@ -357,13 +359,16 @@ def check_degenerate_embeddings(case):
 
 
 def check_nothing_observed(case):
-    """A batch without any observed label has a finite loss, of 0 where labels are all there is."""
+    """A batch without any observed label teaches nothing, but a loss that guesses labels."""
     logits = np.array([[0.5, -1.0]], "float32")
     y_pred = predictions_of(case, logits)
     value, slopes = loss_and_gradients(build_loss(case, 2), np.zeros((1, 2), "int8"), y_pred)
     assert np.isfinite(value)
-    for slope in slopes.values():
+    assert (value != 0) == case.guesses
+    assert {"logits", "probabilities"} & set(slopes)
+    for name, slope in slopes.items():
         assert np.isfinite(slope).all()
+        assert (slope != 0).any() == case.guesses, name
 
 
 def check_half_precision(case):

@@ -15,6 +15,13 @@ from PIL import Image
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220)}
 
 
+def write_noise(path, size, mode="RGB", seed=0):
+    """One image of noise, `size` as (height, width), of a mode of Pillow."""
+    random = np.random.default_rng([seed, *size])
+    image = Image.fromarray(random.integers(0, 256, (*size, 3)).astype("uint8"))
+    image.convert(mode).save(path)
+
+
 def write_table(folder, num_images=24, labels=("red", "green", "blue"), seed=0):
     """Images of which one label is written down: `images/` and `tags.csv` (`image,label`).
 

@@ -94,11 +94,10 @@ CASES = [
             "pixel_mean": (0.1, 0.2, 0.3),
             "pixel_variance": (0.5, 0.6, 0.7),
             "kernel_initializer": initializer(),
-            "rematerialize": True,
         },
         bad=[
             *bad_values(NOT_POSITIVE_INTEGERS, "features"),
-            *bad_values((None, "yes"), "batch_norm", "rematerialize"),
+            *bad_values((None, "yes"), "batch_norm"),
             *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
             *BAD_PIXELS,
         ],
@@ -159,7 +158,6 @@ CASES = [
             "batch_norm_momentum": 0.9,
             "pixel_mean": (0.1, 0.2, 0.3),
             "pixel_variance": (0.5, 0.6, 0.7),
-            "rematerialize": True,
             "seed": 5,
             "label_names": ("a", "b", "c"),
             "thresholds": (0.1, 0.5, 0.9),
@@ -178,7 +176,7 @@ CASES = [
             *bad_values([48, (48,), (48, 52, 3), (48, None), (48.0, 52), (8, 52)], "image_size"),
             *bad_values([-1, 1.5], "num_downsamples"),
             *bad_values([1, 2.0], "downsample_ratio"),
-            *bad_values((None, "yes"), "batch_norm", "rematerialize"),
+            *bad_values((None, "yes"), "batch_norm"),
             *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
             *BAD_PIXELS,
             ("seed", -1),
@@ -222,6 +220,7 @@ CASES = [
         losses.BinaryCrossentropy,
         {"label_reduction": "mean", "epsilon": 1e-3, "label_smoothing": 0.1},
         bad=[*LABEL_LOSS_BAD, *bad_values(NOT_SMOOTHINGS, "label_smoothing")],
+        guesses=False,
     ),
     Case(
         losses.AssumeNegative,
@@ -241,6 +240,7 @@ CASES = [
         losses.PairwiseRanking,
         {"label_reduction": "sum"},
         bad=NOT_REDUCTIONS,
+        guesses=False,
     ),
     Case(
         losses.EntropyMaximization,
@@ -369,6 +369,7 @@ CASES = [
             *bad_values([-1.1, 1.1, NAN, "0", None], "theta"),
             *bad_values([1, None, "yes"], "stop_gradient"),
         ],
+        guesses=False,
     ),
     Case(
         optimizers.Lamb,

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_patchpu.layers.cpu.patches_last import taps_of_map
+from keras_patchpu.layers.cpu.taps import taps_of_map
 
 # Largest side of a map for which one dense matrix a channel beats the kernels of the
 # backends; its cost grows with the fourth power of the side (benchmarks/README.md).

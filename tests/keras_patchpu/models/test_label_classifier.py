@@ -1,9 +1,9 @@
 import keras
 import numpy as np
 import pytest
+from backend import FEW_STEPS, weight_gradients
 from keras import ops
-from tests.backend import FEW_STEPS, weight_gradients
-from tests.small import calibrated_classifier, small_classifier, small_images, small_labels
+from small import calibrated_classifier, small_classifier, small_images, small_labels
 
 from keras_patchpu import PatchClassifier
 from keras_patchpu.losses import (

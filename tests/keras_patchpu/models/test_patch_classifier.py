@@ -389,11 +389,8 @@ def test_xla_is_chosen_on_a_cpu_and_saved_as_a_choice(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras's own choice")
-@pytest.mark.parametrize("rematerialize", [False, True])
-def test_xla_is_off_for_large_patches_unless_memory_counts(rematerialize):
-    model = PatchClassifier(
-        5, image_size=(64, 64), num_downsamples=0, features=8, rematerialize=rematerialize
-    )
+def test_xla_is_off_for_large_patches():
+    model = PatchClassifier(5, image_size=(64, 64), num_downsamples=0, features=8)
     model.compile("sgd", "binary_crossentropy")
-    assert model.jit_compile is rematerialize
+    assert model.jit_compile is False
     assert model.fused().jit_compile is False

@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from tests.backend import FEW_STEPS
-from tests.small import small_images, small_labels
+from backend import FEW_STEPS
+from small import small_images, small_labels
 
 from keras_patchpu.losses import WeakNegative
 from keras_patchpu.models import ResNetClassifier

@@ -13,6 +13,7 @@ import yaml
 from backend import numpy
 from code_blocks import blocks
 from hub import Hub
+from patchpu.training.save_progress import Progress
 from PIL import Image
 from small import small_classifier, small_images
 from tiny_runs import tiny
@@ -23,7 +24,6 @@ from keras_patchpu.utils.whole_files import save_whole
 from patchpu.card.model_card import model_card
 from patchpu.card.texts import CITATION
 from patchpu.commands.card import main
-from patchpu.training.save_progress import Progress
 
 ROOT = pathlib.Path(__file__).parents[3]
 NAMES = ("cat", "do|g\n# x", "<b>owl")

@@ -6,14 +6,8 @@ import pytest
 from backend import gradient, numpy, weight_gradients
 from keras import ops
 
-from keras_patchpu.layers import (
-    PatchEmbedder,
-    mobile_inverted_bottleneck,
-    patch_embedder,
-    patches_last,
-)
-from keras_patchpu.layers.cpu.rematerialized import in_chunks
-from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck
+from keras_patchpu.layers import MobileInvertedBottleneck, PatchEmbedder
+from keras_patchpu.layers.cpu.depthwise import depthwise
 
 
 def last(maps):
@@ -43,7 +37,7 @@ def test_depthwise_equals_keras_in_value_and_gradients(sides, kernel_size, strid
     direction = random.normal(size=(5, *out, 3)).astype("float32")
 
     def ours(x, kernel):
-        return patches_last.depthwise(x, kernel, strides)
+        return depthwise(x, kernel, strides)
 
     def other(x, kernel):
         return ops.depthwise_conv(
@@ -97,9 +91,9 @@ def test_block_equals_its_plain_call(strides, expansion, batch_norm):
         assert_close(first(ours), plain)
         for our, other in zip(block.get_weights(), plain_weights):
             assert_close(our, other, 1e-5)  # the running statistics among them
-        for variable in block.non_trainable_variables:
-            if training:  # they moved
-                assert variable.shape and batch_norm
+        moved = [not np.array_equal(old, new) for old, new in zip(start, plain_weights)]
+        # Running statistics learn in training, and nothing else does.
+        assert sum(moved) == (len(block.non_trainable_variables) if training else 0)
 
 
 def slopes_and_statistics(embedder, pooled, direction):
@@ -144,57 +138,8 @@ def test_embedder_equals_its_plain_call_in_gradients_of_every_weight(size):
     assert_same_training(embedder, ours, plain)
 
 
-@pytest.mark.parametrize("layout", ["plain", "patches_last"])
-def test_rematerialized_embedder_trains_as_the_plain_one(layout, monkeypatch):
-    if layout == "patches_last" and keras.backend.backend() == "torch":
-        pytest.skip("the layout is for XLA")
-    for module in (patch_embedder, mobile_inverted_bottleneck):
-        monkeypatch.setattr(module, "CHUNK", 4)  # six patches: two chunks, the second not full
-    random = np.random.default_rng(2)
-    x = ops.convert_to_tensor(random.integers(0, 256, (6, 20, 16, 3)).astype("float32"))
-    direction = ops.convert_to_tensor(random.normal(size=(6, 8)).astype("float32"))
-    embedder = PatchEmbedder(8, rematerialize=True)
-    embedder.build((None, None, 20, 16, 3))
-
-    def recomputed():
-        if layout == "plain":
-            return plain_pooled(embedder, x)
-        return embedder._pooled_patches_last(x, True)
-
-    ours = slopes_and_statistics(embedder, recomputed, direction)
-    embedder.rematerialize = False
-    plain = slopes_and_statistics(embedder, lambda: plain_pooled(embedder, x), direction)
-    assert_same_training(embedder, ours, plain)
-
-
-def test_in_chunks_by_hand():
-    if keras.backend.backend() == "torch":
-        pytest.skip("only used under XLA")
-    maps = np.arange(10, dtype="float32").reshape(2, 5)
-    weight = np.array([2.0, -1.0], "float32")
-    chunks = []
-
-    def function(maps, weight):
-        chunks.append(tuple(maps.shape))
-        return ops.sum(maps * weight[:, None], axis=0, keepdims=True) ** 2
-
-    def call(maps, weight):
-        return in_chunks(function, maps, [ops.convert_to_tensor(weight)], (1,), 2)
-
-    # rows 0..4 and 5..9: 2 a - b = a - 5, squared
-    values = numpy(call(ops.convert_to_tensor(maps), weight))
-    np.testing.assert_allclose(values, [[25.0, 16.0, 9.0, 4.0, 1.0]])
-    assert set(chunks) == {(2, 2)}
-    slopes = gradient(lambda w: ops.sum(call(ops.convert_to_tensor(maps), w)), weight)
-    # 2 sum_n (n - 5) (n, n + 5)
-    np.testing.assert_allclose(slopes, [-40.0, -190.0])
-    slopes = gradient(lambda m: ops.sum(call(m, weight)), maps)
-    inner = 2.0 * (np.arange(5) - 5.0)
-    np.testing.assert_allclose(slopes, [2.0 * inner, -inner])
-
-
-def compiled(function):
-    """The function under XLA, or as it is where the backend has none."""
+def trace(function, x):
+    """Traces a function for XLA, without compiling it; calls it where the backend has no XLA."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -202,18 +147,18 @@ def compiled(function):
             with keras.StatelessScope():
                 return function(x)
 
-        return jax.jit(stateless)
-    if keras.backend.backend() == "tensorflow":
+        jax.jit(stateless).trace(x)
+    elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True)
-    return function
+        tf.function(function, jit_compile=True).get_concrete_function(tf.constant(x))
+    else:
+        function(x)
 
 
 def test_the_layout_is_chosen_where_xla_compiles_for_a_cpu(monkeypatch):
     embedder = PatchEmbedder(8)
     x = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3)).astype("float32")
-    plain = numpy(embedder(x))
     calls = []
     original = PatchEmbedder._pooled_patches_last
 
@@ -222,14 +167,14 @@ def test_the_layout_is_chosen_where_xla_compiles_for_a_cpu(monkeypatch):
         return original(self, *args)
 
     monkeypatch.setattr(PatchEmbedder, "_pooled_patches_last", spy)
-    assert_close(numpy(embedder(x)), plain)
+    embedder(x)
     assert not calls  # not compiled
-    np.testing.assert_allclose(numpy(compiled(embedder)(x)), plain, rtol=1e-4, atol=1e-4)
+    trace(embedder, x)
     assert bool(calls) == (keras.backend.backend() != "torch")
     calls.clear()
-    compiled(lambda x: embedder(x, training=True))(x)
+    trace(lambda x: embedder(x, training=True), x)
     assert bool(calls) == (keras.backend.backend() != "torch")
     calls.clear()
     embedder.blocks[0].bn.trainable = False  # keeps its running statistics in training
-    compiled(lambda x: embedder(x, training=True))(x)
+    trace(lambda x: embedder(x, training=True), x)
     assert not calls

@@ -1,8 +1,7 @@
 """The commands on files that are damaged, of other data, or made by somebody who means harm.
 
-What is tested closer to what reads it: models (models/test_load_classifier.py), arrays
-(datasets/test_load_array.py), images (datasets/test_read_image.py), tables
-(datasets/test_table.py).
+What is tested closer to what reads it: models (keras_patchpu/models/test_load_classifier.py),
+arrays (callbacks/test_load_array.py), images and tables (datasets).
 """
 
 import json
@@ -17,6 +16,7 @@ from tiny_data import write_coco, write_table, write_voc
 
 from keras_patchpu.datasets import load_coco, load_voc
 from patchpu.__main__ import main
+from patchpu.prediction import predict_files
 from patchpu.training.build import make_loss, make_model, make_optimizer
 from patchpu.training.config import TrainConfig
 from patchpu.training.data import load_data
@@ -209,7 +209,8 @@ def finished(tmp_path_factory):
         hidden_units=6,
         output=str(folder / "run"),
     )
-    (folder / "run").mkdir()
+    last = folder / "run" / "last"
+    last.mkdir(parents=True)
     (folder / "run" / "config.yaml").write_text(config.to_yaml())
     model = make_model(config, 3, LABELS)
     model.compile(make_optimizer(config, 1), make_loss(config, 1.4, 5, 3))
@@ -301,9 +302,7 @@ def test_damaged_settings_of_a_stopped_predict(settings, data, tmp_path, capsys)
 
 @pytest.mark.parametrize("row", ["{", "[]", '{"image": "a"}'])
 def test_damaged_rows_of_a_stopped_predict(row, data, tmp_path, monkeypatch, capsys):
-    from keras_patchpu import predict_command
-
-    monkeypatch.setattr(predict_command, "check_settings", lambda part, settings: None)
+    monkeypatch.setattr(predict_files, "check_settings", lambda part, settings: None)
     part = tmp_path / "tags.jsonl.part"
     part.write_text(f"{row}\n")
     output = tmp_path / "tags.jsonl"
