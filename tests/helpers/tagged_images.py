@@ -68,16 +68,23 @@ def model():
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory, model):
-    """Seven images of several sizes and formats, one of them broken, and the model."""
+def folder(tmp_path_factory):
+    """Seven images of several sizes and formats, one of them broken."""
     folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for index, size in enumerate(SIZES):
         pixels = random.integers(0, 256, (*size, 3)).astype("uint8")
         Image.fromarray(pixels).save(folder / f"{index}.{'jpg' if index % 2 else 'png'}")
     (folder / "3b.JPG").write_bytes((folder / "1.jpg").read_bytes()[:100])
-    model.save(folder / "last.keras")
     return folder
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory, model):
+    """Path of the model in a file."""
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    model.save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,7 @@ from keras_patchpu.datasets.read_image import ImageError, read_image
 from keras_patchpu.tagging import Tagger, given_labels
 
 
-@pytest.mark.parametrize("fit, attention", [("stretch", True), ("pad", False)])
-def test_scores_and_order(compiled, model, paths, fit, attention):
-    model = set_on(model, image_fit=fit)
+def check_scores_and_order(model, paths, attention):
     found = list(Tagger(model, batch_size=3, workers=2, attention=attention)(iter(paths)))
     assert [tags.name for tags in found] == paths
     broken = found.pop(BROKEN)
@@ -29,6 +27,18 @@ def test_scores_and_order(compiled, model, paths, fit, attention):
         assert tags.tags == tuple(NAMES[label] for label in np.argsort(-row))
         assert (tags.heatmaps is not None) == (tags.regions is not None) == attention
     assert [tags.size for tags in found] == SIZES
+
+
+def test_scores_and_order(model, paths):
+    check_scores_and_order(model, paths, attention=False)
+
+
+def test_scores_and_order_of_padded_images(model, paths):
+    check_scores_and_order(set_on(model, image_fit="pad"), paths, attention=False)
+
+
+def test_scores_and_order_of_a_compiled_model(compiled, model, paths):
+    check_scores_and_order(model, paths, attention=True)
 
 
 def test_paths_bytes_and_arrays(model, paths):
@@ -135,20 +145,20 @@ def test_refuses_bad_arguments(model, argument):
         Tagger(model, **{argument: 0})
 
 
-def test_refuses_what_is_no_model(tmp_path, folder):
+def test_refuses_what_is_no_model(tmp_path, saved):
     keras.Sequential([keras.Input((2,))]).save(tmp_path / "other.keras")
     (tmp_path / "broken.keras").write_bytes(b"PK")
     for path, message in [
         ("none.keras", "There is no model .*none.keras"),
         ("other.keras", "other.keras to hold a PatchClassifier. Received: Sequential"),
         ("broken.keras", "broken.keras is cut off or damaged: 2 bytes"),
-        ("", "holds no last.keras"),
+        ("", "holds no last"),
     ]:
         with pytest.raises(ValueError, match=message):
             Tagger(tmp_path / path)
     with pytest.raises(ValueError, match="PatchClassifier or the path.*int"):
         Tagger(7)
-    assert Tagger(folder).label_names == tuple(NAMES)
+    assert Tagger(saved).label_names == tuple(NAMES)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def saved(tmp_path_factory):
     folder, images = tmp_path_factory.mktemp("saved"), small_images()
     model = calibrated_classifier(label_names=["cat", "dog", "owl"])
     model.compile(Lamb(1e-3), "binary_crossentropy")
-    model.save(folder / "last.keras")
+    model.save(folder / "model.keras")
     for index, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{index}.png")
     return folder, model.explain(images)["probabilities"]
@@ -49,7 +49,7 @@ def data(saved, tmp_path, monkeypatch):
     labels[order[:1, 1], 1] = 1
     files = ImageFiles(paths, paths, labels, ("cat", "dog", "owl"))
     result = types.SimpleNamespace(
-        path=tmp_path / "last.keras", scores=scores, train=files, validation=None, asked=[]
+        path=tmp_path / "model.keras", scores=scores, train=files, validation=None, asked=[]
     )
 
     def load_table(path, **arguments):
@@ -61,7 +61,7 @@ def data(saved, tmp_path, monkeypatch):
 
 
 def test_command_stores_thresholds(data, capsys):
-    main([str(data.path.parent), "labels.csv"])
+    main([str(data.path), "labels.csv"])
     names = ("cat", "dog", "owl")
     wanted = {"unlisted": "absent", "label_names": names, "allow_outside": False}
     assert data.asked == [("labels.csv", wanted)]
@@ -76,7 +76,7 @@ def test_command_stores_thresholds(data, capsys):
     model = keras.saving.load_model(data.path)
     np.testing.assert_allclose(model.thresholds, expected, atol=1e-4)
     assert isinstance(model.optimizer, Lamb)  # training can still go on
-    assert sorted(path.name for path in data.path.parent.glob("*keras*")) == ["last.keras"]
+    assert sorted(path.name for path in data.path.parent.glob("*keras*")) == ["model.keras"]
 
 
 def test_command_takes_validation_images_and_leaves_broken_ones_out(data, capsys):

@@ -8,10 +8,10 @@ from predicted import run
 from patchpu.prediction.overlays import picture_names
 
 
-def test_overlays(folder, paths, tmp_path):
+def test_overlays(saved, paths, tmp_path):
     overlays = tmp_path / "pictures"
     options = ["--output", tmp_path / "tags.csv", "--overlays", overlays]
-    assert run(folder, *paths[3:6], *options) == 1  # the second is broken
+    assert run(saved, *paths[3:6], *options) == 1  # the second is broken
     names = [path.strip("/").replace("/", "_")[-60:].strip("._") for path in paths]
     pictures = sorted(os.listdir(overlays))
     assert len(pictures) == 2 and all(name.endswith(".png") for name in pictures)

@@ -22,17 +22,17 @@ PAIRS = ("--batch-size", "2")
     ],
 )
 def test_the_rows_of_all_shards_are_those_of_the_whole(
-    folder, paths, tmp_path, suffix, options, sizes
+    saved, paths, tmp_path, suffix, options, sizes
 ):
     whole = tmp_path / f"whole.{suffix}"
-    assert run(folder, *paths, *PAIRS, *options, "--output", whole) == 1
+    assert run(saved, *paths, *PAIRS, *options, "--output", whole) == 1
     lines = whole.read_bytes().splitlines(keepends=True)
     header = lines[:1] if suffix == "csv" else []
     rows = []
     for number, size in enumerate(sizes, start=1):
         output = tmp_path / f"{number}.{suffix}"
         shard = ("--shard", f"{number}/{len(sizes)}", "--output", output)
-        run(folder, *paths, *PAIRS, *options, *shard)
+        run(saved, *paths, *PAIRS, *options, *shard)
         found = output.read_bytes().splitlines(keepends=True)
         assert found[: len(header)] == header
         assert len(found) - len(header) == size
@@ -52,17 +52,17 @@ def test_parts_are_whole_batches_and_all_of_it(count):
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "1/0", "-1/2", "a/b", "1/2/3", ""])
-def test_wrong_shards_are_refused(folder, paths, tmp_path, capsys, shard):
+def test_wrong_shards_are_refused(saved, paths, tmp_path, capsys, shard):
     output = tmp_path / "tags.csv"
-    assert run(folder, paths[0], f"--shard={shard}", "--output", output) == 2
+    assert run(saved, paths[0], f"--shard={shard}", "--output", output) == 2
     assert "Expected --shard K/N with K from 1 to N" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
-def test_a_killed_shard_goes_on_as_itself_only(folder, paths, tmp_path, monkeypatch, capsys):
+def test_a_killed_shard_goes_on_as_itself_only(saved, paths, tmp_path, monkeypatch, capsys):
     whole, output = tmp_path / "whole.csv", tmp_path / "tags.csv"
     shard = ("--shard", "2/2", *PAIRS)
-    run(folder, *paths, *shard, "--output", whole)
+    run(saved, *paths, *shard, "--output", whole)
     call = Tagger.__call__
 
     def killed_after_one(self, images):
@@ -72,8 +72,8 @@ def test_a_killed_shard_goes_on_as_itself_only(folder, paths, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Tagger, "__call__", killed_after_one)
         with pytest.raises(Killed):
-            run(folder, *paths, *shard, "--output", output)
-    assert run(folder, *paths, "--shard", "1/2", *PAIRS, "--output", output) == 2
+            run(saved, *paths, *shard, "--output", output)
+    assert run(saved, *paths, "--shard", "1/2", *PAIRS, "--output", output) == 2
     assert "other settings (shard)" in capsys.readouterr().err
-    assert run(folder, *paths, *shard, "--output", output) == 1  # the broken one is in it
+    assert run(saved, *paths, *shard, "--output", output) == 1  # the broken one is in it
     assert output.read_bytes() == whole.read_bytes()
