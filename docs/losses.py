@@ -10,9 +10,9 @@ from patchpu.training.losses import LOSSES
 HEAD = """\
 # Losses
 
-`patchpu train --loss NAME`, or `keras_patchpu.losses` in Python. Made by `docs/losses.py` from the table
-`patchpu/training/losses.py`, which all of the tool reads. To add one is a file and a row of that table:
-[Write a new loss](howto/new_loss.md).
+`patchpu train --loss NAME`, or `keras_patchpu.losses` in Python. Made by `docs/losses.py` from the
+table `patchpu/training/losses.py`, which all of the tool reads. A new loss is a file and a row of
+that table: [Write a new loss](howto/new_loss.md).
 
 *Annotated* is a label that the data give, as a rule one an image. Where a loss needs more than that
 one, its row says so.
