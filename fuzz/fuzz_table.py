@@ -12,7 +12,7 @@ import atheris
 from common import fuzz, instrumented, message_of, work_folder
 
 with instrumented():
-    from keras_patchpu.datasets.table import load_table, split_by_seed
+    from keras_patchpu.datasets import load_table, split_by_seed
 
 import numpy as np
 import pandas

@@ -1,4 +1,4 @@
-"""Imports run downwards only: the contracts of `pyproject.toml`, and that they see what they forbid."""
+"""Imports run downwards only: the contracts of `pyproject.toml` hold, and a breach is seen."""
 
 import os
 import pathlib
