@@ -83,7 +83,7 @@ SEEDS = [
     b'\0{"epochs": 3, "batch_size": 8, "max_patches_per_level": 4}',
     b"\x01runs:\n- {name: a, loss: wn}\n- {name: b, loss: an, negative_weight: 0.1}\nseeds: [1]\n",
     b"\x01dataset: digits\nsettings: {epochs: 2}\ngrid:\n  theta: [0.0, 0.25]\n  loss: [wn]\n",
-    b"\x01runs: [{name: a}]\ngrid: {xla: [auto, never], precision: [float32]}\nseeds: [5]\n",
+    b"\x01runs: [{name: a}]\ngrid: {xla: [always, never], precision: [float32]}\nseeds: [5]\n",
     b"\x01x: &x {name: a}\nruns: [*x, {<<: *x, name: b}]\n",
 ]
 
