@@ -120,7 +120,7 @@ class Soak:
     def round(self, number):
         """One round; returns what was chosen for it."""
         loss, network = KINDS[number % len(KINDS)]
-        xla = "on" if number % 10 == 0 else "off"
+        xla = "always" if number % 10 == 0 else "never"
         overlays = bool(number % 2)
         self.train(number, loss, network, xla)
         self.tag(overlays)
@@ -182,7 +182,7 @@ def growth(rows):
         return 0.0, 0.0
     memory = [float(row["allocated_mib"]) for row in half]
     hours = [float(row["seconds"]) / 3600 for row in half]
-    compiled = np.cumsum([row["xla"] == "on" for row in half])
+    compiled = np.cumsum([row["xla"] in ("on", "always") for row in half])
     columns = np.stack([np.ones(len(half)), hours, compiled], axis=1)
     if len(half) < 4 or compiled[-1] == compiled[0]:
         columns = columns[:, :2]
@@ -220,7 +220,7 @@ def plot(path):
     draw(memory, "peak_mib", label="largest resident memory so far", color="C7", lw=1, ls="--")
     draw(memory, "resident_mib", label="resident memory", color="C0", lw=1)
     draw(memory, "allocated_mib", label="allocated memory", color="C3")
-    compiled = [minute for minute, row in zip(minutes, rows) if row["xla"] == "on"]
+    compiled = [minute for minute, row in zip(minutes, rows) if row["xla"] in ("on", "always")]
     memory.plot(compiled, [0] * len(compiled), "k^", ms=5, clip_on=False, label="round with XLA")
     half = len(rows) // 2
     an_hour, a_round = growth(rows)

@@ -12,8 +12,8 @@ from keras_patchpu.layers import (
     PatchEmbedder,
     PatchExtractor,
     SharedSoftmaxHead,
-    patches_last,
 )
+from keras_patchpu.layers.cpu import patches_last
 from keras_patchpu.models.fold_batch_norms import fold_batch_norms
 from keras_patchpu.models.label_classifier import LabelClassifier
 from keras_patchpu.utils.validation import check_one_of, check_positive_integer

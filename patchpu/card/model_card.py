@@ -8,8 +8,9 @@ import statistics
 import yaml
 
 from keras_patchpu._version import __version__
-from patchpu.card.texts import CITATION, DATA, LOSSES, observed_text, split_text
+from patchpu.card.texts import CITATION, DATA, observed_text, split_text
 from patchpu.training.config import TrainConfig
+from patchpu.training.losses import LOSSES
 
 _TAGS = ("keras_patchpu", "multi-label-classification", "single-positive-labels")
 _DATASETS = {
@@ -18,23 +19,6 @@ _DATASETS = {
     "coco": ("coco_2014", "COCO 2014"),
     "table": ("own_images", "the author's own images"),
 }
-
-
-# Settings that the card tells in words, or, as paths, not at all.
-_SAID = (
-    *("dataset", "seed", "table", "data_dir", "validation_table", "loss", "image_size"),
-    *("learning_rate", "schedule", "weight_decay", "batch_size", "epochs", "precision"),
-    *("num_train", "num_validation", "difficulty", "max_digits", "second_label_share"),
-)
-_OF_PATCHES = (
-    "patch_size",
-    "num_downsamples",
-    "strides",
-    "max_patches",
-    "features",
-    "hidden",
-)
-_OF_PATCHES += ("feed_forward", "codebook")
 
 
 def model_card(model, runs=(), file=None, name="model", license=None, epochs=None):
@@ -130,7 +114,7 @@ def _protocol(settings, runs):
     lines = [
         "## Training and protocol",
         "",
-        f"- Loss `{settings['loss']}`: {LOSSES.get(settings['loss'], 'not described here')}"
+        f"- Loss `{settings['loss']}`: {LOSSES[settings['loss']].title}"
         + (f", with {_text(str(given))}." if given else "."),
         f"- Labels that the loss saw: {observed_text(settings)}",
         f"- Split: {split_text(settings)}",
@@ -144,12 +128,13 @@ def _protocol(settings, runs):
         "- Scored is the model after the last epoch. The run chose nothing on the validation "
         "images; whether its settings were chosen on them before, it cannot tell.",
     ]
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    unused = ("resnet",) if settings["model"] == "patch" else _OF_PATCHES
+    unused = {"patch": "resnet", "resnet": "patch"}[settings["model"]]
     other = {
-        key: value
-        for key, value in settings.items()
-        if value != defaults.get(key, value) and not key.startswith((*_SAID, *unused))
+        field.name: settings[field.name]
+        for field in dataclasses.fields(TrainConfig)
+        if not field.metadata["in_card"]
+        and field.metadata["of"] != unused
+        and settings.get(field.name, field.default) != field.default
     }
     text = ", ".join(f"`{key}: {value}`" for key, value in other.items())
     lines.append(f"- Settings other than the package's defaults: {text or 'none'}.")
@@ -286,7 +271,7 @@ def _hub_hint(file):
 def _limits(model, runs):
     report = runs[0][0] if runs else None
     lines = ["## Limits", ""]
-    if report is None or report["settings"]["loss"] not in ("bce", "bce_ls"):
+    if report is None or LOSSES[report["settings"]["loss"]].observes != "all labels":
         lines.append(
             "- "
             + ("If it was trained" if report is None else "Trained")

@@ -1,5 +1,7 @@
 """What a model card says of data, losses and protocol."""
 
+from patchpu.training.losses import LOSSES
+
 CITATION = """\
 @inproceedings{jouanneau2023patch,
   title = {A Patch-Based Architecture for Multi-Label Classification from Single Positive Annotations},
@@ -18,48 +20,22 @@ DATA = {
     "there are is not recorded in the run folder.",
 }
 
-LOSSES = {
-    "wn": "weak negatives, the paper's",
-    "bce": "binary cross-entropy, full labels",
-    "an": "assume negative",
-    "epr": "expected positive regularization",
-    "role": "regularized online label estimation",
-    "en": "expected negatives",
-    "en_cl": "expected negatives with consistency",
-    "en_scl": "expected negatives with spatial consistency",
-    "iu": "ignore unknown, one known negative an image",
-    "iun": "ignore unknown, all true negatives known (an oracle)",
-    "bce_ls": "binary cross-entropy with label smoothing, full labels",
-    "an_ls": "assume negative with label smoothing",
-    "wan": "weak assume negative",
-    "pr": "pairwise ranking",
-    "em": "entropy maximization",
-    "em_apl": "entropy maximization with pseudo-labels",
-    "ll_r": "large loss, rejected",
-    "ll_ct": "large loss, corrected temporarily",
-    "ll_cp": "large loss, corrected permanently",
-    "hill": "Hill",
-    "splc": "self-paced loss correction",
-    "asl": "asymmetric loss",
-    "gr": "generalized robust loss",
-}
-
 
 def observed_text(settings):
     """Which labels of the training images the loss saw."""
-    loss = settings["loss"]
     if settings["dataset"] == "table":
         return "those that the author's table lists; all others count as unknown."
-    if loss in ("bce", "bce_ls"):
+    observes = LOSSES[settings["loss"]].observes
+    if observes == "all labels":
         return "all of them."
     text = "one present label an image, drawn uniformly among its true ones (the draw published by "
     text += "Cole et al., with its fixed seed)"
     if settings.get("second_label_share"):
         share = f"{settings['second_label_share']:.0%}"
         text += f", and a second one, where there is one, in {share} of the images"
-    if loss == "iu":
+    if observes == "one positive and one negative":
         text += ", and one absent label"
-    if loss == "iun":
+    if observes == "one positive and all negatives":
         text += ", and every absent label"
     return f"{text}; all others count as unknown."
 

@@ -54,19 +54,23 @@ def add_parameters(parser, function):
 
     Args:
         parser: `ArgumentParser`.
-        function: Function or dataclass with annotations and a docstring.
+        function: Function with annotations and a docstring.
     """
     text = docstring_parser.parse_from_object(function)
     helps = {item.arg_name: " ".join(item.description.split()) for item in text.params}
     for name, parameter in inspect.signature(function).parameters.items():
         options = {"help": helps[name]}
-        if parameter.annotation is bool:
-            options["action"] = ActionYesNo(yes_prefix="", no_prefix="no-")
-        elif parameter.annotation in (list[str], list[str] | None):
-            options |= {"type": str, "nargs": "+"}
-        else:
-            options["type"] = parameter.annotation
         if parameter.default is not parameter.empty:
             options["default"] = parameter.default
-            name = f"--{name.replace('_', '-')}"
-        parser.add_argument(name, **options)
+        add_parameter(parser, name, parameter.annotation, **options)
+
+
+def add_parameter(parser, name, annotation, **options):
+    """An argument of a type, or an option if a default is among what `add_argument` is to get."""
+    if annotation is bool:
+        options["action"] = ActionYesNo(yes_prefix="", no_prefix="no-")
+    elif annotation in (list[str], list[str] | None):
+        options |= {"type": str, "nargs": "+"}
+    else:
+        options["type"] = annotation
+    parser.add_argument(f"--{name.replace('_', '-')}" if "default" in options else name, **options)

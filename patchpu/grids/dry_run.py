@@ -81,7 +81,7 @@ def _measure(config, jobs, backend):
     """`estimate.measure` in a process like a run's; a string if that fails."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "settings.yaml")
-        values = {**config.settings(), "xla": config.xla, "rematerialize": config.rematerialize}
+        values = {**config.settings(), "xla": config.xla}
         path.write_text(yaml.safe_dump(values))
         process = subprocess.run(
             [sys.executable, "-m", "patchpu.grids.estimate", str(path)],

@@ -1,10 +1,8 @@
 """How long a run will take and how much it leaves on disk, without any data.
 
-`num_images` and `hours` need no framework; timing a step builds the model. As a program,
-`python -m patchpu.grids.estimate SETTINGS.yaml` prints one line of JSON.
+As a program, `python -m patchpu.grids.estimate SETTINGS.yaml` prints one line of JSON.
 """
 
-import dataclasses
 import json
 import math
 import statistics
@@ -14,46 +12,12 @@ import time
 import numpy as np
 import yaml
 
-from patchpu.training.config import TrainConfig
+from patchpu.training.build import make_loss, make_model, make_optimizer
+from patchpu.training.config import TrainConfig, names_of_settings
+from patchpu.training.losses import LOSSES
 
 # Training images, validation images and labels of the published sets.
 _PUBLISHED = {"voc": (5717, 5823, 20), "coco": (82081, 40137, 80)}
-# What a step's time does not depend on; the rest of the settings may count. Augmenting is part of
-# reading, which is not timed.
-_NOT_SPEED = (
-    "dataset",
-    "data_dir",
-    "check_counts",
-    "augment",
-    "epochs",
-    "learning_rate",
-    "schedule",
-    "weight_decay",
-    "seed",
-    "output",
-    "tensorboard",
-    "codebook_std",
-    "codebook_rate",
-    "batch_norm_momentum",
-    "theta",
-    "negative_weight",
-    "loss_arguments",
-    "expected_positives",
-    "estimator_rate",
-    "average_momentum",
-    "pseudo_label_share",
-    "pseudo_label_warmup",
-    "second_label_share",
-    "num_train",
-    "num_validation",
-    "difficulty",
-    "max_digits",
-)
-# Losses that take more of a step than some sums over `(B, L)`: they want further outputs of the
-# model, or have weights of their own.
-_LOSSES_THAT_COUNT = ("wn", "role", "en_scl", "ll_cp")
-# Losses that average predictions, for which the training images are predicted each epoch.
-_AVERAGING = ("en", "en_cl", "en_scl")
 _NPY_HEADER = 128
 _SECONDS = 8  # from when on no further step is timed
 
@@ -74,18 +38,16 @@ def num_images(config):
 
 def speed_key(config):
     """What decides the time of a step: runs with the same key are timed once."""
-    values = dataclasses.asdict(config)
-    kept = {name: value for name, value in values.items() if name not in _NOT_SPEED}
-    if config.loss not in _LOSSES_THAT_COUNT:
-        kept["loss"] = "sums over labels"
-    return json.dumps([kept, num_images(config)], sort_keys=True)
+    values = {name: getattr(config, name) for name in names_of_settings("speed")}
+    if not LOSSES[config.loss].adds_to_step:
+        values["loss"] = "sums over labels"
+    return json.dumps([values, num_images(config)], sort_keys=True)
 
 
 def hours(config, measured):
     """Hours of a run: training steps, and what is predicted after each epoch.
 
-    These are the validation images; with `en`, `en_cl` and `en_scl` the training images as well,
-    with `em_apl` in the epochs that give pseudo-labels.
+    These are the validation images, and the training images where the loss remembers predictions.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -105,10 +67,11 @@ def hours(config, measured):
 
 def _training_passes(config):
     """How often all training images are predicted."""
-    if config.loss == "em_apl":
+    row = LOSSES[config.loss]
+    if row.remembers == "pseudo-labels":
         warmup = config.pseudo_label_warmup or max(config.epochs // 2, 1)
         return max(config.epochs - warmup, 0)
-    return config.epochs if config.loss in _AVERAGING else 0
+    return config.epochs if row.averages_predictions else 0
 
 
 def disk_bytes(config, measured):
@@ -136,16 +99,16 @@ def memory_bytes(config, map_size=None):
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
-        map_size: `(h, w)` of the model's score maps. Defaults to `None`; `en_scl` needs it.
+        map_size: `(h, w)` of the model's score maps. Defaults to `None`; averages of maps need it.
 
     Returns:
         Integer, 0 for other losses.
     """
     train, _, labels = num_images(config)
-    size = 0
-    if config.loss in (*_AVERAGING, "em_apl"):
+    row, size = LOSSES[config.loss], 0
+    if row.remembers_in_files:
         size += _NPY_HEADER + 4 * train * labels
-    if config.loss == "en_scl":
+    if row.remembers == "average maps":
         size += _NPY_HEADER + 2 * train * labels * math.prod(map_size)
     return size
 
@@ -162,11 +125,12 @@ def measure(config, steps=5):
     Returns:
         Dict of `"step_seconds"` and `"prediction_seconds"`, each of one batch, as large as a
         run's; `"parameters"` of the model; `"model_bytes"`: all weights and the optimizer's
-        moments; and `"map_size"`: `(h, w)` of the score maps for `en_scl`, otherwise `None`.
+        moments; and `"map_size"`: `(h, w)` of the score maps if the loss wants their averages,
+        otherwise `None`.
     """
     model = _compiled_model(config)
     map_size = None
-    if config.loss == "en_scl":
+    if LOSSES[config.loss].remembers == "average maps":
         image = np.zeros((1, *model.image_size, 3), "uint8")
         map_size = model.explain(image, ["score_maps"])["score_maps"].shape[1:3]
     images, targets = _random_batch(config, model, map_size)
@@ -188,14 +152,11 @@ def _prediction_batch(config):
 
 
 def _compiled_model(config):
-    from patchpu.training.build import make_loss, make_model, make_optimizer
-
     train, _, num_labels = num_images(config) or (1000, 0, 10)
     model = make_model(config, num_labels)
     loss = make_loss(config, config.expected_positives or 1.0, train, num_labels)
-    jit_compile = {"auto": "auto", "on": True, "off": False}[config.xla]
     optimizer = make_optimizer(config, math.ceil(train / config.batch_size))
-    model.compile(optimizer, loss, jit_compile=jit_compile)
+    model.compile(optimizer, loss, jit_compile=config.jit_compile)
     return model
 
 
@@ -205,7 +166,7 @@ def _random_batch(config, model, map_size):
     size, num_labels = config.batch_size, model.num_labels
     shape = (size, config.image_size, config.image_size, 3)
     images = random.integers(0, 256, shape, dtype="uint8")
-    labels = np.full((size, num_labels), -1 if config.loss == "bce" else 0, "int8")
+    labels = np.zeros((size, num_labels), "int8")
     labels[np.arange(size), random.integers(num_labels, size=size)] = 1
     wanted = getattr(model.loss, "inputs", None) or ()
     shapes = {

@@ -1,5 +1,6 @@
-"""Many runs from one YAML file: rows of settings, times seeds. Imports no framework."""
+"""Many runs from one YAML file: rows of settings, times seeds."""
 
+import argparse
 import dataclasses
 import itertools
 import json
@@ -7,9 +8,11 @@ import pathlib
 import re
 
 import yaml
+from jsonargparse import ArgumentParser
 
 from keras_patchpu.utils.validation import check_positive_integer
-from patchpu.training.config import PRESETS, TrainConfig
+from patchpu.training.config import TrainConfig
+from patchpu.training.presets import PRESETS
 
 _KEYS = ("dataset", "settings", "runs", "grid", "seeds")
 # Settings that a grid gives in its own way: at the top, by its seeds, by its folder.
@@ -36,7 +39,7 @@ class Grid:
 
     Attributes:
         dataset: Data set of all runs.
-        rows: Dict from a row's name to its settings, in the order of the file.
+        rows: Dict from a row's name to its `TrainConfig`, in the order of the file.
         seeds: Tuple of integers.
     """
 
@@ -46,7 +49,7 @@ class Grid:
 
     def run(self, name, seed):
         """The `GridRun` of a row and a seed."""
-        return GridRun(name, seed, _parse({**self.rows[name], "seed": seed}, self.dataset))
+        return GridRun(name, seed, dataclasses.replace(self.rows[name], seed=seed, output=None))
 
     def runs(self, rows=None, seeds=None):
         """The runs, seed by seed: a whole table stands after the first seed already.
@@ -83,8 +86,6 @@ def read_grid(path, data_dir=None):
       of them, and named after it: `theta=0.25`.
     - `seeds`: list of integers. Default: 0, 1, 2.
 
-    Booleans are `true` and `false`; `on` and `off` are words.
-
     Args:
         path: Path of the YAML file, or what `importlib.resources.files` gives.
         data_dir: Overrides the setting of this name. Defaults to `None`.
@@ -99,9 +100,9 @@ def read_grid(path, data_dir=None):
     path = path if hasattr(path, "read_text") else pathlib.Path(path)
     try:
         values = _read(path)
-        rows = _rows(values, {} if data_dir is None else {"data_dir": data_dir})
+        settings = _rows(values, {} if data_dir is None else {"data_dir": data_dir})
+        rows = _configs(values["dataset"], settings)
         grid = Grid(values["dataset"], rows, _check_seeds(values.get("seeds", [0, 1, 2])))
-        _check_different(grid)
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {error}") from error
     return grid
@@ -110,8 +111,8 @@ def read_grid(path, data_dir=None):
 def _read(path):
     text = path.read_text(encoding="utf-8")
     try:
-        values = yaml.load(text, _Loader)
-    except (ValueError, yaml.YAMLError):
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
         raise
     except Exception as error:  # of a wrong tag, such as `!!int x`, PyYAML raises anything
         raise ValueError(f"cannot be read as YAML: {type(error).__name__}: {error}") from error
@@ -123,25 +124,6 @@ def _read(path):
             f"Expected `dataset` to be one of {list(PRESETS)}. Received: {values['dataset']!r}"
         )
     return values
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loader that takes `off` for a word, and refuses a key that is given twice."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise ValueError(f"line {node.start_mark.line + 1}: given twice: {', '.join(twice)}")
-        return super().construct_mapping(node, deep)
-
-
-_BOOL = "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOL, re.compile("true|false"), "tf")
 
 
 def _rows(values, overriding):
@@ -186,34 +168,29 @@ def _text(value):
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _parse(values, dataset):
-    """`TrainConfig` of settings over the preset, with the types checked."""
-    import argparse
-
-    from jsonargparse import ArgumentParser
-
+def _configs(dataset, rows):
+    """Dict from names to `TrainConfig`, checked, no two of them the same run."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(TrainConfig)
+    found, names = {}, {}
+    for name, settings in rows.items():
+        try:
+            found[name] = _config(parser, {"dataset": dataset, **PRESETS[dataset], **settings})
+        except ValueError as error:
+            raise ValueError(f"row {name!r}: {error}") from error
+        first = names.setdefault(found[name].to_yaml(), name)
+        if first != name:
+            raise ValueError(f"rows {first!r} and {name!r} are the same run")
+    return found
+
+
+def _config(parser, settings):
     try:
-        parsed = parser.parse_object({"dataset": dataset, **PRESETS[dataset], **values})
+        return TrainConfig(**parser.parse_object(settings).as_dict())
     except argparse.ArgumentError as error:
         raise ValueError(" ".join(str(error).split())) from error
     except RecursionError as error:
         raise ValueError("Expected plain values. Received one that holds itself") from error
-    return TrainConfig(**parsed.as_dict())
-
-
-def _check_different(grid):
-    """Every row can be parsed, and no two rows are the same run."""
-    seen = {}
-    for name in grid.rows:
-        try:
-            settings = grid.run(name, grid.seeds[0]).config.to_yaml()
-        except ValueError as error:
-            raise ValueError(f"row {name!r}: {error}") from error
-        if settings in seen:
-            raise ValueError(f"rows {seen[settings]!r} and {name!r} are the same run")
-        seen[settings] = name
 
 
 def _check_seeds(seeds):

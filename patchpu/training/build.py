@@ -5,9 +5,9 @@ import os
 
 import keras
 
-from keras_patchpu import losses
 from keras_patchpu.models import PatchClassifier, ResNetClassifier
 from keras_patchpu.optimizers import Lamb
+from patchpu.training.losses import LOSSES
 
 
 def make_deterministic():
@@ -63,7 +63,6 @@ def make_model(config, num_labels, label_names=None):
         features=config.features,
         hidden_units=config.hidden_units if config.feed_forward else None,
         codebook_initializer=initializer,
-        rematerialize=config.rematerialize,
         seed=config.seed,
         **common,
     )
@@ -75,8 +74,8 @@ def make_loss(config, expected_positives, num_images, num_labels):
     Args:
         config: `TrainConfig`.
         expected_positives: Labels an image, where the settings do not say.
-        num_images: Number of training images, for `role` and `ll_cp`.
-        num_labels: Number of labels, for `role` and `ll_cp`.
+        num_images: Number of training images.
+        num_labels: Number of labels.
 
     Returns:
         A Keras loss.
@@ -84,47 +83,25 @@ def make_loss(config, expected_positives, num_images, num_labels):
     Raises:
         ValueError: `loss_arguments` has what the loss does not know, or out of range.
     """
-    expected = config.expected_positives or expected_positives
-    mean = {"label_reduction": "mean"}
-    smooth = {"label_smoothing": 0.1}
-    rows = {"num_images": num_images, "num_labels": num_labels}
-    # The authors' for VOC; for COCO they are the loss's own.
-    entropy = {"alpha": 0.2, "beta": 0.02} if config.dataset == "voc" else {}
-    kinds = {
-        "wn": (losses.WeakNegative, {"theta": config.theta, "stop_gradient": config.stop_gradient}),
-        "bce": (losses.BinaryCrossentropy, {}),
-        "an": (losses.AssumeNegative, {"weight": config.negative_weight}),
-        "epr": (losses.ExpectedPositiveRegularization, {"expected_positives": expected}),
-        "role": (
-            losses.RegularizedOnlineLabelEstimation,
-            {**rows, "expected_positives": expected, "seed": config.seed},
-        ),
-        "en": (losses.ExpectedNegative, {}),
-        "en_cl": (losses.ExpectedNegativeConsistency, {}),
-        "en_scl": (losses.ExpectedNegativeSpatialConsistency, {}),
-        "iu": (losses.BinaryCrossentropy, mean),
-        "iun": (losses.BinaryCrossentropy, mean),
-        "bce_ls": (losses.BinaryCrossentropy, {**mean, **smooth}),
-        "an_ls": (losses.AssumeNegative, smooth),
-        "wan": (losses.AssumeNegative, {"weight": "balanced"}),
-        "pr": (losses.PairwiseRanking, {}),
-        "em": (losses.EntropyMaximization, entropy),
-        "em_apl": (losses.EntropyMaximization, entropy),
-        "ll_r": (losses.LargeLoss, {"scheme": "reject"}),
-        "ll_ct": (losses.LargeLoss, {"scheme": "correct_temporarily"}),
-        "ll_cp": (losses.LargeLoss, {"scheme": "correct_permanently", **rows}),
-        "hill": (losses.Hill, {}),
-        "splc": (losses.SelfPacedLossCorrection, {}),
-        "asl": (losses.AsymmetricLoss, {}),
-        "gr": (losses.GeneralizedRobust, {"num_epochs": config.epochs}),
+    row = LOSSES[config.loss]
+    values = {
+        **vars(config),
+        "expected_positives": config.expected_positives or expected_positives,
+        "num_images": num_images,
+        "num_labels": num_labels,
     }
-    loss, arguments = kinds[config.loss]
+    arguments = {
+        **row.arguments,
+        **row.arguments_on.get(config.dataset, {}),
+        **{argument: values[source] for argument, source in row.takes.items()},
+    }
+    loss = row.loss_class
     given = config.loss_arguments or {}
-    unknown = set(given) - set(inspect.signature(loss).parameters)
+    known = list(inspect.signature(loss).parameters)
+    unknown = set(given) - set(known)
     if unknown:
         raise ValueError(
-            f"Expected loss_arguments of {loss.__name__}: "
-            f"{list(inspect.signature(loss).parameters)}. Received: {sorted(unknown)}"
+            f"Expected loss_arguments of {loss.__name__}: {known}. Received: {sorted(unknown)}"
         )
     return loss(**{**arguments, **given})
 
@@ -133,7 +110,7 @@ def make_optimizer(config, steps_per_epoch):
     """LAMB with the rates of the settings."""
     multipliers = {"codebook$": config.codebook_rate}
     exempt = {}
-    if config.loss == "role":
+    if LOSSES[config.loss].remembers == "estimated labels":
         multipliers["label_logits$"] = config.estimator_rate
         # Nor does the trust ratio suit them: it would grow with the number of images.
         exempt = {"no_weight_decay": ["label_logits$"]}

@@ -1,4 +1,4 @@
-"""Every setting of a run, typed, with the presets. Imports no framework."""
+"""Every setting of a run, typed, with the presets."""
 
 import dataclasses
 import pathlib
@@ -6,219 +6,249 @@ from typing import Literal
 
 import yaml
 
-from keras_patchpu.utils.validation import FileError, check_number, check_positive_integer
-
-# Settings about where and how a run is run.
-_NOT_THE_RESULT = (
-    "output",
-    "resume",
-    "checkpoint_minutes",
-    "tensorboard",
-    "xla",
-    "rematerialize",
-)
+from patchpu.training.losses import LOSSES
+from patchpu.training.setting import check_loss_arguments, check_setting, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Settings of one training run.
+    """Settings of one training run; `patchpu train --help` lists them.
 
     Where a preset says nothing, defaults are the paper's (section 4.1). A preset is
     chosen by `dataset`; a config file overrides it, and the command line overrides both.
 
-    Args:
-        dataset: What to train on; also chooses the preset. `digits` is built in; `voc` and
-            `coco` are VOC 2012 and COCO 2014; `table` your own images.
-        data_dir: Folder with the unpacked data set (voc, coco): VOCdevkit, or train2014, val2014
-            and annotations. Without, TensorFlow Datasets downloads it.
-        check_counts: Insist on the published numbers of images (voc, coco).
-        table: Your own images: CSV or Parquet file with columns image and label (or labels,
-            absent, split), or a folder with one folder per label. Sets dataset to table.
-        allow_outside: Whether a table may name images outside its folder.
-        validation_table: Table of validation images with all their labels, for mAP.
-        validation_share: Share of your images to validate on, where no other is given.
-        image_fit: `stretch` resizes without keeping the aspect ratio, `pad` keeps it.
-        augment: Crop training images at random; flip and colour them too, but not digits.
-        max_pixels: Larger images are refused.
-        model: `patch` the paper's network, `resnet` the ResNet-50 it is compared with.
-        loss: The paper's Table 1: `wn` weak negatives (the paper's), `bce` full labels, `an`
-            assume negative, `epr` expected positive regularization, `role` online label
-            estimation, `en_cl` and `en_scl` expected negatives with (spatial) consistency;
-            further: `en` without, `iu` one known negative an image, `iun` all true negatives
-            known (an oracle); `bce_ls` and `an_ls` with label smoothing, `wan` weak assumed
-            negatives, `pr` pairwise ranking, `em` and `em_apl` entropy maximization without and
-            with pseudo-labels, `ll_r`, `ll_ct` and `ll_cp` large losses rejected, corrected for
-            a step or for good, `hill`, `splc`, `asl` asymmetric, `gr` generalized robust.
-        loss_arguments: Further arguments of the loss's class, by name.
-        epochs: Passes over the training images.
-        batch_size: Images a step.
-        learning_rate: Of LAMB, at the start.
-        schedule: `halving` halves the rate after epochs 5, 10 and 15 (the paper's),
-            `cosine` lowers it to 2 % over the run, `constant` keeps it.
-        weight_decay: Of LAMB, inside the trust ratio.
-        seed: Of the initial weights, the order of the images and the digit scenes.
-        output: Run folder. Default: runs/DATASET-LOSS-seedSEED (resnet-LOSS for the ResNet).
-        resume: Go on with the run in the folder, where it was stopped.
-        checkpoint_minutes: Time after which an epoch under way is saved. The end of an epoch always
-            is.
-        tensorboard: Also write the values of each epoch for TensorBoard, into the folder
-            tensorboard in the run folder; extra `tensorboard`.
-        deterministic: Two runs on the same machine give equal bits: weights and metrics. Slower.
-        xla: Whether XLA compiles the model: `auto` where it is faster, `on`, `off` (starts
-            sooner: for a few steps).
-        rematerialize: Compute the embedder's blocks a second time for their gradient: a third
-            of the memory, more time, the same results.
-        precision: Keras dtype policy: half precision is for GPUs, on a CPU it is slower.
-        image_size: Side in pixels that images are resized to.
-        patch_size: Side of a patch in pixels.
-        num_downsamples: Smaller copies of the image, each half the side.
-        strides: Step between patches in pixels; by default a patch, so that none overlap.
-        max_patches_per_level: Random patches of each level in training; all by default.
-        features: Size of the embeddings.
-        hidden_units: Neurons of the pooling MLP.
-        feed_forward: Whether an MLP follows the pooling, eq. (2).
-        codebook_std: Standard deviation of the initial codebook; features ** -0.5 by
-            default.
-        codebook_rate: Factor of the learning rate for the codebook.
-        batch_norm_momentum: Of the running statistics.
-        theta: Similarity threshold of the weak negatives, eq. (7).
-        stop_gradient: Whether weak negatives are constants for the gradient.
-        negative_weight: Weight of the assumed negatives (`an`).
-        expected_positives: Labels an image for `epr`, `role` and `en`; by default the mean of the
-            true annotation of the training images.
-        estimator_rate: Factor of the learning rate for the estimated labels (`role`).
-        average_momentum: Of the running averages (`en`, `en_cl`, `en_scl`).
-        pseudo_label_share: Share of the unknown labels that have a pseudo-label in the end
-            (`em_apl`).
-        pseudo_label_warmup: Epochs before the first pseudo-labels; by default half of them.
-        second_label_share: Share of training images of which a second label is known, where
-            they have one.
-        resnet_width: Factor of the ResNet's numbers of channels.
-        resnet_output_stride: Pixels to one place of its feature map: 32, 16 or 8.
-        resnet_weights: `none` from scratch, or `imagenet`.
-        num_train: Training scenes (digits).
-        num_validation: Validation scenes (digits).
-        difficulty: Of the scenes, 0 to 1 (digits).
-        max_digits: Largest number of digits a scene, 1 to 4 (digits).
+    Raises:
+        ValueError: A setting is out of range, or two do not go together.
     """
 
-    dataset: Literal["digits", "voc", "coco", "table"] = "digits"
-    data_dir: str | None = None
-    check_counts: bool = True
-    table: str | None = None
-    allow_outside: bool = False
-    validation_table: str | None = None
-    validation_share: float = 0.1
-    image_fit: Literal["stretch", "pad"] = "stretch"
-    augment: bool = False
-    max_pixels: int = 100_000_000
-    model: Literal["patch", "resnet"] = "patch"
-    loss: Literal[
-        *(
-            "wn",
-            "bce",
-            "an",
-            "epr",
-            "role",
-            "en",
-            "en_cl",
-            "en_scl",
-            "iu",
-            "iun",
-            "bce_ls",
-            "an_ls",
-        ),
-        *("wan", "pr", "em", "em_apl", "ll_r", "ll_ct", "ll_cp", "hill", "splc", "asl", "gr"),
-    ] = "wn"
-    loss_arguments: dict | None = None
-    epochs: int = 25
-    batch_size: int = 16
-    learning_rate: float = 0.001
-    schedule: Literal["halving", "cosine", "constant"] = "halving"
-    weight_decay: float = 0.0001
-    seed: int = 0
-    output: str | None = None
-    resume: bool = False
-    checkpoint_minutes: float = 10.0
-    tensorboard: bool = False
-    deterministic: bool = False
-    xla: Literal["auto", "on", "off"] = "auto"
-    rematerialize: bool = False
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    image_size: int = 640
-    patch_size: int = 64
-    num_downsamples: int = 3
-    strides: int | None = None
-    max_patches_per_level: int | None = None
-    features: int = 256
-    hidden_units: int = 256
-    feed_forward: bool = True
-    codebook_std: float | None = None
-    codebook_rate: float = 1.0
-    batch_norm_momentum: float = 0.99
-    theta: float = 0.0
-    stop_gradient: bool = True
-    negative_weight: float = 1.0
-    expected_positives: float | None = None
-    estimator_rate: float = 10.0
-    average_momentum: float = 0.8
-    pseudo_label_share: float = 0.9
-    pseudo_label_warmup: int | None = None
-    second_label_share: float = 0.0
-    resnet_width: float = 1.0
-    resnet_output_stride: Literal[32, 16, 8] = 32
-    resnet_weights: Literal["none", "imagenet"] = "none"
-    num_train: int = 16000
-    num_validation: int = 2000
-    difficulty: float = 0.25
-    max_digits: int = 3
+    dataset: Literal["digits", "voc", "coco", "table"] = setting(
+        "digits",
+        "What to train on; also chooses the preset. `digits` is built in; `voc` and `coco` are "
+        "VOC 2012 and COCO 2014; `table` your own images.",
+        in_card=True,
+    )
+    data_dir: str | None = setting(
+        None,
+        "Folder with the unpacked data set: VOCdevkit, or train2014, val2014 and annotations. "
+        "Without, TensorFlow Datasets downloads it.",
+        of="voc, coco",
+        in_card=True,
+    )
+    check_counts: bool = setting(True, "Insist on the published numbers of images.", of="voc, coco")
+    table: str | None = setting(
+        None,
+        "Your own images: CSV or Parquet file with columns image and label (or labels, absent, "
+        "split), or a folder with one folder per label. Sets dataset to table.",
+        in_card=True,
+    )
+    allow_outside: bool = setting(
+        False, "Whether a table may name images outside its folder.", of="table"
+    )
+    validation_table: str | None = setting(
+        None, "Table of validation images with all their labels, for mAP.", of="table", in_card=True
+    )
+    validation_share: float = setting(
+        0.1,
+        "Share of your images to validate on, where no other is given.",
+        of="table",
+        above=0,
+        below=1,
+    )
+    image_fit: Literal["stretch", "pad"] = setting(
+        "stretch", "`stretch` resizes without keeping the aspect ratio, `pad` keeps it."
+    )
+    augment: bool = setting(
+        False, "Crop training images at random; flip and colour them too, but not digits."
+    )
+    max_pixels: int = setting(100_000_000, "Larger images are refused.", minimum=1)
+    model: Literal["patch", "resnet"] = setting(
+        "patch",
+        "`patch` the paper's network, `resnet` the ResNet-50 it is compared with.",
+        decides="both",
+    )
+    loss: str = setting("wn", "Loss", decides="both", choices=LOSSES, in_card=True)
+    loss_arguments: dict | None = setting(
+        None, "Further arguments of the loss's class, by name.", in_card=True
+    )
+    epochs: int = setting(25, "Passes over the training images.", in_card=True, minimum=1)
+    batch_size: int = setting(16, "Images a step.", decides="both", in_card=True, minimum=1)
+    learning_rate: float = setting(0.001, "Of LAMB, at the start.", in_card=True, above=0)
+    schedule: Literal["halving", "cosine", "constant"] = setting(
+        "halving",
+        "`halving` halves the rate after epochs 5, 10 and 15 (the paper's), `cosine` lowers it to "
+        "2 % over the run, `constant` keeps it.",
+        in_card=True,
+    )
+    weight_decay: float = setting(
+        0.0001, "Of LAMB, inside the trust ratio.", in_card=True, minimum=0
+    )
+    seed: int = setting(
+        0,
+        "Of the initial weights, the order of the images and the digit scenes.",
+        in_card=True,
+        minimum=0,
+    )
+    output: str | None = setting(
+        None,
+        "Run folder. Default: runs/DATASET-LOSS-seedSEED (resnet-LOSS for the ResNet).",
+        decides="place",
+    )
+    resume: bool = setting(
+        False, "Go on with the run in the folder, where it was stopped.", decides="place"
+    )
+    checkpoint_minutes: float = setting(
+        10.0,
+        "Time after which an epoch under way is saved. The end of an epoch always is.",
+        decides="place",
+        minimum=0,
+    )
+    tensorboard: bool = setting(
+        False,
+        "Also write the values of each epoch for TensorBoard, into the folder tensorboard in the "
+        "run folder; extra `tensorboard`.",
+        decides="place",
+    )
+    deterministic: bool = setting(
+        False,
+        "Two runs on the same machine give equal bits: weights and metrics. Slower.",
+        decides="both",
+    )
+    xla: Literal["auto", "always", "never"] = setting(
+        "auto",
+        "Whether XLA compiles the model: `auto` where it is faster, `always`, `never` (starts "
+        "sooner: for a few steps).",
+        decides="speed",
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
+        "float32",
+        "Keras dtype policy: half precision is for GPUs, on a CPU it is slower.",
+        decides="both",
+        in_card=True,
+    )
+    image_size: int = setting(
+        640, "Side in pixels that images are resized to.", decides="both", in_card=True, minimum=1
+    )
+    patch_size: int = setting(64, "Side of a patch in pixels.", decides="both", of="patch")
+    num_downsamples: int = setting(
+        3, "Smaller copies of the image, each half the side.", decides="both", of="patch"
+    )
+    strides: int | None = setting(
+        None,
+        "Step between patches in pixels; by default a patch, so that none overlap.",
+        decides="both",
+        of="patch",
+    )
+    max_patches_per_level: int | None = setting(
+        None,
+        "Random patches of each level in training; all by default.",
+        decides="both",
+        of="patch",
+    )
+    features: int = setting(256, "Size of the embeddings.", decides="both", of="patch")
+    hidden_units: int = setting(256, "Neurons of the pooling MLP.", decides="both", of="patch")
+    feed_forward: bool = setting(
+        True, "Whether an MLP follows the pooling, eq. (2).", decides="both", of="patch"
+    )
+    codebook_std: float | None = setting(
+        None,
+        "Standard deviation of the initial codebook; features ** -0.5 by default.",
+        of="patch",
+        above=0,
+    )
+    codebook_rate: float = setting(
+        1.0, "Factor of the learning rate for the codebook.", of="patch", minimum=0
+    )
+    batch_norm_momentum: float = setting(0.99, "Of the running statistics.")
+    theta: float = setting(0.0, "Similarity threshold of the weak negatives, eq. (7).", of="loss")
+    stop_gradient: bool = setting(
+        True, "Whether weak negatives are constants for the gradient.", decides="both", of="loss"
+    )
+    negative_weight: float = setting(1.0, "Weight of the assumed negatives.", of="loss")
+    expected_positives: float | None = setting(
+        None,
+        "Labels an image; by default the mean of the true annotation of the training images.",
+        of="loss",
+    )
+    estimator_rate: float = setting(
+        10.0, "Factor of the learning rate for the estimated labels.", minimum=0, of="loss"
+    )
+    average_momentum: float = setting(
+        0.8, "Of the running averages.", minimum=0, below=1, of="loss"
+    )
+    pseudo_label_share: float = setting(
+        0.9,
+        "Share of the unknown labels that have a pseudo-label in the end.",
+        minimum=0,
+        maximum=1,
+        of="loss",
+    )
+    pseudo_label_warmup: int | None = setting(
+        None,
+        "Epochs before the first pseudo-labels; by default half of them.",
+        minimum=1,
+        of="loss",
+    )
+    second_label_share: float = setting(
+        0.0,
+        "Share of training images of which a second label is known, where they have one.",
+        in_card=True,
+        minimum=0,
+        maximum=1,
+    )
+    resnet_width: float = setting(
+        1.0, "Factor of the ResNet's numbers of channels.", decides="both", of="resnet"
+    )
+    resnet_output_stride: Literal[32, 16, 8] = setting(
+        32, "Pixels to one place of its feature map: 32, 16 or 8.", decides="both", of="resnet"
+    )
+    resnet_weights: Literal["none", "imagenet"] = setting(
+        "none", "`none` from scratch, or `imagenet`.", decides="both", of="resnet"
+    )
+    num_train: int = setting(16000, "Training scenes.", of="digits", in_card=True, minimum=1)
+    num_validation: int = setting(2000, "Validation scenes.", of="digits", in_card=True, minimum=1)
+    difficulty: float = setting(0.25, "Of the scenes, 0 to 1.", of="digits", in_card=True)
+    max_digits: int = setting(
+        3, "Largest number of digits a scene, 1 to 4.", of="digits", in_card=True
+    )
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            if value != value:  # NaN, with which a run could not be resumed: no NaN is another's
-                raise ValueError(f"Expected `{name}` to be a number. Received: {name}={value!r}")
-        _check_loss_arguments(self.loss_arguments or {})
-        for name in ("epochs", "batch_size", "image_size", "num_train", "num_validation"):
-            check_positive_integer(name, getattr(self, name))
-        check_positive_integer("seed", self.seed, minimum=0)
-        check_positive_integer("max_pixels", self.max_pixels)
-        check_number("validation_share", self.validation_share, above=0, below=1)
+        for field in dataclasses.fields(self):
+            check_setting(field, getattr(self, field.name))
+        check_loss_arguments(self.loss_arguments or {})
         if (self.dataset == "table") != (self.table is not None):
             raise ValueError(
                 "Expected --table with --dataset table, and only with it. Received: "
                 f"dataset={self.dataset}, table={self.table}"
             )
-        check_number("checkpoint_minutes", self.checkpoint_minutes, minimum=0)
-        check_number("learning_rate", self.learning_rate, above=0)
-        check_number("weight_decay", self.weight_decay, minimum=0)
-        check_number("codebook_rate", self.codebook_rate, minimum=0)
-        check_number("estimator_rate", self.estimator_rate, minimum=0)
-        check_number("average_momentum", self.average_momentum, minimum=0, below=1)
-        check_number("second_label_share", self.second_label_share, minimum=0, maximum=1)
-        check_number("pseudo_label_share", self.pseudo_label_share, minimum=0, maximum=1)
-        if self.pseudo_label_warmup is not None:
-            check_positive_integer("pseudo_label_warmup", self.pseudo_label_warmup)
-        if self.loss == "en_scl" and self.augment and self.image_fit == "pad":
+        averages_maps = LOSSES[self.loss].remembers == "average maps"
+        if averages_maps and self.augment and self.image_fit == "pad":
             raise ValueError(
-                "Expected --image-fit stretch with --loss en_scl and --augment: with pad the crops "
-                "of the heat maps are not those of the images. Received: pad"
+                f"Expected --image-fit stretch with --loss {self.loss} and --augment: with pad the "
+                "crops of the heat maps are not those of the images. Received: pad"
             )
-        if self.codebook_std is not None:
-            check_number("codebook_std", self.codebook_std, above=0)
         if self.output is None:
             kind = self.loss if self.model == "patch" else f"{self.model}-{self.loss}"
             output = pathlib.Path("runs", f"{self.dataset}-{kind}-seed{self.seed}")
             object.__setattr__(self, "output", str(output))
 
+    @property
+    def jit_compile(self):
+        """`xla`, as `keras.Model.compile` takes it."""
+        return {"auto": "auto", "always": True, "never": False}[self.xla]
+
     def settings(self):
         """What decides the result, as a dict: everything but where and how it is run."""
         values = dataclasses.asdict(self)
-        for name in _NOT_THE_RESULT:
-            del values[name]
-        return values
+        return {name: values[name] for name in names_of_settings("result")}
 
     def to_yaml(self):
         return yaml.safe_dump(self.settings(), sort_keys=False)
+
+
+def names_of_settings(decided):
+    """Names of the settings that decide the `"result"`, or the `"speed"` of a step."""
+    fields = dataclasses.fields(TrainConfig)
+    return [field.name for field in fields if field.metadata["decides"] in (decided, "both")]
 
 
 def read_settings(path):
@@ -227,6 +257,9 @@ def read_settings(path):
     Raises:
         FileError: It is damaged, or no mapping.
     """
+    # Not above: it imports Keras, for which `patchpu train --help` would wait.
+    from keras_patchpu.utils.validation import FileError
+
     path = pathlib.Path(path)
     if not path.exists():
         return None
@@ -251,46 +284,3 @@ def differences(config, saved, place="folder"):
         for name, value in config.settings().items()
         if saved[name] != value
     ]
-
-
-def _check_loss_arguments(values):
-    """Raises a ValueError unless they are written as YAML and read again the same."""
-    plain = (str, int, float, bool, type(None))
-    for name, value in values.items():
-        listed = value if isinstance(value, list) else [value]
-        if not isinstance(name, str) or not all(isinstance(item, plain) for item in listed):
-            raise ValueError(
-                "Expected `loss_arguments` to be names with numbers, text or lists of them. "
-                f"Received: {name!r} with a value of type {type(value).__name__}"
-            )
-
-
-# Settings by data set where they differ from the paper's.
-PRESETS = {
-    # Command: python train.py. Chosen by measurement, see results/digits/README.md.
-    "digits": {
-        "epochs": 5,
-        "learning_rate": 0.003,
-        "schedule": "cosine",
-        "image_size": 64,
-        "patch_size": 16,
-        "num_downsamples": 2,
-        "codebook_std": 0.02,
-        "codebook_rate": 3.0,
-        "batch_norm_momentum": 0.98,
-    },
-    # For machines without a GPU and images by the hundred: the paper's 640 and 64 cost six times.
-    # Patches of every level, 8x8 to 1x1, cover the whole image; at 224 they would not.
-    "table": {
-        "learning_rate": 0.003,
-        "schedule": "cosine",
-        "image_size": 256,
-        "patch_size": 32,
-        "codebook_std": 0.02,
-        "codebook_rate": 3.0,
-        "batch_norm_momentum": 0.9,
-    },
-    # The paper gives the mean number of labels an image for EPR.
-    "voc": {"expected_positives": 1.38},
-    "coco": {"expected_positives": 2.92},
-}

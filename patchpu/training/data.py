@@ -16,6 +16,7 @@ from keras_patchpu.datasets import (
     split_by_seed,
 )
 from keras_patchpu.datasets.read_image import read_image
+from patchpu.training.losses import LOSSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,16 +161,18 @@ def load_data(config):
 
 def _observed(config, true):
     """What of the true annotation 0/1 the loss may know, in {+1, 0, -1}."""
-    if config.loss in ("bce", "bce_ls"):
+    observes = LOSSES[config.loss].observes
+    if observes == "all labels":
         return np.where(true, 1, -1).astype("int8")
-    observed = observe_uniform(true, num_negatives=1 if config.loss == "iu" else 0)
+    num_negatives = 1 if observes == "one positive and one negative" else 0
+    observed = observe_uniform(true, num_negatives=num_negatives)
     if config.second_label_share:
         # The first of two drawn is the one drawn alone.
         second = observe_uniform(true, num_positives=2)
         random = np.random.default_rng(1200)
         chosen = random.random(len(true)) < config.second_label_share
         observed[chosen] = np.maximum(observed, second)[chosen]
-    if config.loss == "iun":
+    if observes == "one positive and all negatives":
         observed[true == 0] = -1
     return observed
 
@@ -194,21 +197,28 @@ def _load_own_images(config):
             )
     elif validation is None:
         train, validation = split_by_seed(train, config.validation_share, config.seed)
-    if config.loss in ("bce", "bce_ls") and not train.fully_annotated:
-        raise ValueError(
-            f"--loss {config.loss} needs every label of every image known; of these images some "
-            "are unknown. Use wn, an or epr, or list what is absent in a column `absent`."
-        )
-    if config.loss == "iun":
-        raise ValueError("--loss iun needs every true label, as the published data sets have it.")
-    counting = config.loss in ("epr", "role", "en", "en_cl", "en_scl")
-    if counting and config.expected_positives is None:
-        raise ValueError(
-            f"--loss {config.loss} needs --expected-positives, the mean number of labels an "
-            "image: with some labels unknown it cannot be counted."
-        )
+    _check_loss_of_own_images(config, train)
     if not (train.labels > 0).any():
         raise ValueError(
             f"Expected training images with a known label. Received: none in {config.table}"
         )
     return RunData(train, validation, train.labels, config.expected_positives)
+
+
+def _check_loss_of_own_images(config, train):
+    """Raises a ValueError if the loss wants to know more than one's own labels tell."""
+    row = LOSSES[config.loss]
+    if row.observes == "all labels" and not train.fully_annotated:
+        raise ValueError(
+            f"--loss {config.loss} needs every label of every image known; of these images some "
+            "are unknown. Use wn, an or epr, or list what is absent in a column `absent`."
+        )
+    if row.observes == "one positive and all negatives":
+        raise ValueError(
+            f"--loss {config.loss} needs every true label, as the published data sets have it."
+        )
+    if "expected_positives" in row.settings and config.expected_positives is None:
+        raise ValueError(
+            f"--loss {config.loss} needs --expected-positives, the mean number of labels an "
+            "image: with some labels unknown it cannot be counted."
+        )

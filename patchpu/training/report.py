@@ -7,20 +7,19 @@ import numpy as np
 
 from keras_patchpu.metrics import heat_pixels, label_metrics, observed_metrics
 from keras_patchpu.metrics.heat_maps import boxes_of_label
-from keras_patchpu.metrics.model_heat import (
-    box_labels_of,
-    explain_validation,
-    has_boxes,
-    heat_of,
-    measure_places,
-    seen_boxes,
-    sharpened_heat_of,
-)
+from keras_patchpu.metrics.model_heat import heat_of, sharpened_heat_of
 from keras_patchpu.visualize import (
     draw_attention,
     draw_curves,
     draw_localization_extremes,
     draw_negatives_quality,
+)
+from patchpu.training.localization import (
+    box_labels_of,
+    explain_validation,
+    has_boxes,
+    measure_places,
+    seen_boxes,
 )
 from patchpu.training.metrics_file import score_of
 

@@ -21,6 +21,7 @@ from patchpu.training.build import (
     make_optimizer,
 )
 from patchpu.training.data import load_data
+from patchpu.training.losses import LOSSES
 from patchpu.training.report import write_report
 from patchpu.training.run_folder import RunFolder
 from patchpu.training.save_progress import Progress, RestOfEpoch, SaveProgress
@@ -129,10 +130,10 @@ def _run(config, folder, data, verbose, stopping, further):
         num_images, num_labels = data.observed.shape
         model = make_model(config, num_labels, validation.label_names)
         loss = make_loss(config, data.expected_positives, num_images, num_labels)
-        if config.loss == "role":
+        if LOSSES[config.loss].remembers == "estimated labels":
             loss.start_from(data.observed)
-        jit_compile = {"auto": "auto", "on": True, "off": False}[config.xla]
-        model.compile(make_optimizer(config, steps_per_epoch), loss, jit_compile=jit_compile)
+        optimizer = make_optimizer(config, steps_per_epoch)
+        model.compile(optimizer, loss, jit_compile=config.jit_compile)
 
     kind = Evaluation if data.fully_annotated else ObservedEvaluation
     evaluation = kind(data.validation_images(config), validation.labels, batch_size=128)
@@ -179,15 +180,14 @@ def _load_model(config, folder, label_names):
     """The model of the last checkpoint."""
     kind = {"patch": PatchClassifier, "resnet": ResNetClassifier}[config.model]
     model = load_classifier(folder / "last.keras", True, label_names, kind)
-    model.jit_compile = model.jit_compile if config.xla == "auto" else config.xla == "on"
-    if config.model == "patch":
-        model.patch_embedder.rematerialize = config.rematerialize
+    if config.xla != "auto":
+        model.jit_compile = config.jit_compile
     return model
 
 
 def _check_distributed(config):
     """Raises a ValueError for losses that keep what they remember of images in one folder."""
-    if distribution.num_processes() > 1 and config.loss in ("en", "en_cl", "en_scl", "em_apl"):
+    if distribution.num_processes() > 1 and LOSSES[config.loss].remembers_in_files:
         raise ValueError(
             f"--loss {config.loss} remembers its predictions in files, which several processes "
             "do not share. Expected --distribute in one process, over its devices. Received: "
@@ -197,7 +197,8 @@ def _check_distributed(config):
 
 def _memory(config, folder, data, model, epochs_done):
     """Callback that keeps what the loss wants to know of earlier epochs, or None."""
-    if config.loss == "em_apl":
+    row = LOSSES[config.loss]
+    if row.remembers == "pseudo-labels":
         return PseudoLabels(
             data.training_images(config),
             data.observed,
@@ -208,16 +209,14 @@ def _memory(config, folder, data, model, epochs_done):
             epochs_done=epochs_done,
             batch_size=128,
         )
-    wanted = {"expected_negatives", "average", "average_maps"}
-    wanted &= set(getattr(model.loss, "inputs", ()))
-    if not wanted:
+    if not row.averages_predictions:
         return None
     averages = PredictionAverages(
         data.training_images(config),
         data.observed,
         config.expected_positives or data.expected_positives,
         config.average_momentum,
-        spatial="average_maps" in wanted,
+        spatial=row.remembers == "average maps",
         folder=folder.path,
         epochs_done=epochs_done,
         batch_size=128,
@@ -232,7 +231,8 @@ def _negatives_quality(config, folder, data, loss):
     None too where the truth is not known, or nothing is left to guess.
     """
     observed, labels = data.observed[:_NUM_JUDGED], data.true_training_labels
-    if config.loss != "wn" or labels is None or not (observed == 0).any():
+    guesses = LOSSES[config.loss].weak_negatives
+    if not guesses or labels is None or not (observed == 0).any():
         return None
     return WeakNegativeQuality(
         data.first_training_images(config, len(observed)),

@@ -9,7 +9,7 @@ from patchpu.grids.ledger import write_ledger
 
 TWO_ROWS = """
 dataset: digits
-settings: {epochs: 2, xla: off}
+settings: {epochs: 2, xla: never}
 runs:
   - {name: patch-wn, loss: wn}
   - {name: patch-an, loss: an, epochs: 3}

@@ -14,7 +14,7 @@ SMALL = {
     "features": 8,
     "hidden_units": 8,
     # JAX cannot do without; elsewhere compiling takes longer than these runs.
-    "xla": "auto" if keras.backend.backend() == "jax" else "off",
+    "xla": "auto" if keras.backend.backend() == "jax" else "never",
 }
 
 

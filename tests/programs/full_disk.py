@@ -52,7 +52,7 @@ def main(folder, loss):
     run_module.SaveProgress = Full
     settings = folder / "settings.yaml"
     settings.write_text(config_of(run, loss).to_yaml())
-    options = ["--config", str(settings), "--output", str(run), "--xla", "off"]
+    options = ["--config", str(settings), "--output", str(run), "--xla", "never"]
     code, message = command(options)
     found = {
         "code": code,
@@ -63,7 +63,7 @@ def main(folder, loss):
     }
     filler.write_bytes(b"")
     found["code after the resume"], found["message after the resume"] = command(
-        ["--resume", "--output", str(run), "--xla", "off"]
+        ["--resume", "--output", str(run), "--xla", "never"]
     )
     found["epochs in the end"] = RunFolder(run).progress().epochs
     print(json.dumps(found))

@@ -39,7 +39,7 @@ def main(folder, loss):
     folder = pathlib.Path(folder)
     changes = {"epochs": 4, "checkpoint_minutes": 60.0}
     if sys.argv[3:] == ["--xla"]:
-        changes["xla"] = "on"
+        changes["xla"] = "always"
     configs = {
         name: config_of(folder / name, loss, **changes) for name in ("first", "second", "third")
     }

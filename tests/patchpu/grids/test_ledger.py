@@ -123,7 +123,7 @@ def test_a_folder_wins_over_its_line(tmp_path):
 def test_lines_of_other_settings_stay_behind_the_others_and_out_of_the_table(tmp_path):
     _, output = ledger_of_two_runs(tmp_path)
     curves = (output / "curves.csv").read_bytes()
-    other = grid_of(tmp_path, TWO_ROWS.replace("xla: off", "batch_size: 4"))
+    other = grid_of(tmp_path, TWO_ROWS.replace("xla: never", "batch_size: 4"))
     assert write_ledger(other, output) == []
     rows = rows_of(output / "ledger.csv")
     assert [(row["name"], row["seed"]) for row in rows] == [("patch-wn", "1"), ("patch-an", "0")]
@@ -146,7 +146,7 @@ def test_lines_of_other_settings_stay_behind_the_others_and_out_of_the_table(tmp
 def test_a_line_and_a_folder_of_other_settings_are_refused(tmp_path):
     _, output = ledger_of_two_runs(tmp_path)
     before = files_of(output)
-    other = grid_of(tmp_path, TWO_ROWS.replace("xla: off", "batch_size: 4"))
+    other = grid_of(tmp_path, TWO_ROWS.replace("xla: never", "batch_size: 4"))
     write_run(output / "patch-an-seed0", other.run("patch-an", 0).config, 0.5)
     with pytest.raises(ValueError, match="batch_size: 16 in the ledger, 4 now"):
         write_ledger(other, output)

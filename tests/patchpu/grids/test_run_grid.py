@@ -128,7 +128,7 @@ def test_settings_of_a_run_are_written_whole(tmp_path):
     grid = grid_of(tmp_path)
     run_grid(grid, tmp_path / "out", start=Runner())
     settings = yaml.safe_load((tmp_path / "out" / "logs" / "patch-an-seed1.yaml").read_text())
-    assert settings["xla"] == "off" and settings["seed"] == 1
+    assert settings["xla"] == "never" and settings["seed"] == 1
     assert set(settings) == SETTINGS - {"output", "resume"}
 
 
@@ -182,7 +182,7 @@ def test_what_the_ledger_has_is_done_without_its_folder(tmp_path, capsys):
 
 def test_a_line_of_other_settings_or_backend_is_refused_and_stays(tmp_path):
     grid, output = ledger_of_two_runs(tmp_path)
-    other = grid_of(tmp_path, TWO_ROWS.replace("xla: off", "batch_size: 4"))
+    other = grid_of(tmp_path, TWO_ROWS.replace("xla: never", "batch_size: 4"))
     before = (output / "ledger.csv").read_bytes()
     runner = Runner()
     with pytest.raises(ValueError, match="patch-wn-seed1 .batch_size: 16 in the ledger, 4 now"):
@@ -242,7 +242,7 @@ TINY = {
     "features": 8,
     "hidden_units": 8,
     "resnet_width": 0.125,
-    "xla": "off",
+    "xla": "never",
 }
 
 

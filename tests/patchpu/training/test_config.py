@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -5,7 +6,11 @@ import yaml
 
 from patchpu.__main__ import main
 from patchpu.commands.train import parse_train_config
-from patchpu.training.config import PRESETS, TrainConfig
+from patchpu.training.config import TrainConfig, names_of_settings
+from patchpu.training.distribution_options import DistributionOptions
+from patchpu.training.losses import LOSSES
+from patchpu.training.presets import PRESETS
+from patchpu.training.setting import help_of
 
 
 def test_defaults_are_the_papers():
@@ -90,6 +95,8 @@ def test_what_a_resumed_run_would_not_find_again_is_refused(settings, message):
     [
         (["train", "--loss", "nope"], "loss"),
         (["train", "--epochs", "many"], "epochs"),
+        (["train", "--xla", "on"], "xla"),
+        (["train", "--rank", "1"], "--distribute with"),
         (["train", "--epochs", "0"], "`epochs` to be a positive integer"),
         (["train", "--theta", "2"], "`theta`"),
         (["train", "--strides", "0"], "`strides` to be a positive integer"),
@@ -132,6 +139,69 @@ def test_help_names_every_setting(capsys):
     text = capsys.readouterr().out
     for name in TrainConfig().settings():
         assert f"--{name.replace('_', '-')}" in text
+
+
+def test_help_says_who_alone_reads_a_setting():
+    helps = {field.name: help_of(field) for field in dataclasses.fields(TrainConfig)}
+    assert helps["negative_weight"] == "Weight of the assumed negatives (an)."
+    assert helps["average_momentum"].endswith("(en, en_cl, en_scl).")
+    assert helps["expected_positives"].endswith("(epr, role, en, en_cl, en_scl).")
+    assert helps["max_digits"].endswith("1 to 4 (digits).")
+    assert helps["patch_size"].endswith("(patch).")
+    assert helps["epochs"] == "Passes over the training images."
+
+
+def test_what_decides_the_result_and_what_the_speed():
+    config = TrainConfig(output="here", tensorboard=True, xla="never", checkpoint_minutes=0.0)
+    assert config.settings() == TrainConfig().settings()
+    every = {field.name for field in dataclasses.fields(TrainConfig)}
+    where = {"output", "resume", "checkpoint_minutes", "tensorboard"}
+    assert every - set(config.settings()) == where | {"xla"}
+    speed = set(names_of_settings("speed"))
+    assert {"xla", "loss", "image_size", "batch_size", "stop_gradient"} <= speed
+    assert not speed & ({"epochs", "seed", "theta", "learning_rate", "num_train"} | where)
+
+
+def test_every_setting_of_a_loss_is_read_by_one():
+    for field in dataclasses.fields(TrainConfig):
+        if field.metadata["of"] == "loss":
+            assert any(field.name in row.settings for row in LOSSES.values()), field.name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "nope"}, "`loss` to be one of .*'wn', .*'nope'"),
+        ({"model": "nope"}, r"`model` to be one of \['patch', 'resnet'\]"),
+        ({"seed": -1}, "`seed` to be an integer of at least 0"),
+        ({"epochs": True}, "`epochs` to be a positive integer"),
+        ({"learning_rate": 0.0}, "`learning_rate` to be a number > 0"),
+        ({"average_momentum": 1.0}, "`average_momentum` to be a number >= 0 and < 1"),
+        ({"pseudo_label_share": 1.5}, "`pseudo_label_share` to be a number >= 0 and <= 1"),
+        ({"pseudo_label_warmup": 0}, "`pseudo_label_warmup` to be a positive integer"),
+        ({"loss": "en_scl", "augment": True, "image_fit": "pad"}, "--image-fit stretch"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_in_python_too(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 1}, "--distribute with"),
+        ({"distribute": True, "processes": 2}, "--coordinator HOST:PORT with"),
+        (
+            {"distribute": True, "processes": 2, "coordinator": "a:1", "rank": 2},
+            "--rank from 0 to 1",
+        ),
+        ({"distribute": True, "processes": 2, "coordinator": "a"}, "HOST:PORT. Received: 'a'"),
+    ],
+)
+def test_options_of_distribution_that_do_not_go_together(options, message):
+    with pytest.raises(ValueError, match=message):
+        DistributionOptions(**options)
 
 
 @pytest.mark.parametrize("dataset", ["digits", "table"])

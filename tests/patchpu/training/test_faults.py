@@ -120,7 +120,7 @@ def test_sigterm_saves_and_ends_with_143(tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text(config.to_yaml())
     command = [sys.executable, "-m", "patchpu", "train", "--config", str(settings)]
-    command += ["--output", config.output, "--xla", "off"]
+    command += ["--output", config.output, "--xla", "never"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if line.startswith("Epoch 2/"):
