@@ -105,7 +105,7 @@ def main(arguments=None):
 
     command = shlex.join(["benchmarks/localization_trials.py", *(arguments or sys.argv[1:])])
     for folder in options.folders:
-        model = keras.saving.load_model(folder / "last.keras", compile=False)
+        model = keras.saving.load_model(folder / "last" / "model.keras", compile=False)
         line, settings = about(folder, model)
         scenes = load_digit_scenes(
             options.scenes,

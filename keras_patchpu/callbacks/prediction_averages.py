@@ -3,19 +3,17 @@
 import os
 import pathlib
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_patchpu.callbacks.load_array import load_array
 from keras_patchpu.utils.validation import FileError, check_number
-from keras_patchpu.utils.whole_files import whole_file
-
-if TYPE_CHECKING:
-    from keras_patchpu.models import LabelClassifier
+from keras_patchpu.utils.whole_files import link_or_copy
 
 _CHUNK = 512  # images whose heat maps are in memory at once
+_AVERAGES, _HEAT_MAPS = "averages.npy", "heat_maps.npy"
 
 
 class PredictionAverages(keras.callbacks.Callback):
@@ -27,9 +25,8 @@ class PredictionAverages(keras.callbacks.Callback):
     mapped: `2 N h w L` bytes, so 2.6 GB for 82,081 images, 80 labels and maps of 14x14 (and
     26 MB for the averages of the predictions).
 
-    Each epoch has its own files, `averages-EPOCH.npy` and `heat_maps-EPOCH.npy`, written whole;
-    those of earlier epochs are deleted when the next epoch begins. So whoever saves the model
-    after this callback finds the averages of the model's epoch, whenever a run is killed.
+    `save` and `load` keep what is known so far. The averages of the score maps are given to the
+    folder that is saved by a second name, not copied, where the disk does that.
 
     Args:
         images: The training images as `predict` takes them, not augmented, in the order of
@@ -38,13 +35,12 @@ class PredictionAverages(keras.callbacks.Callback):
         expected_positives: Mean number of present labels an image, k.
         momentum: In [0, 1). Defaults to `0.8`.
         spatial: Whether to average score maps too. Defaults to `False`.
-        folder: Where the files are. Defaults to `None`: a folder that goes with this object.
-        epochs_done: Number of the epoch to go on from. Defaults to `0`: none.
+        folder: Where the averages of the score maps lie while the model trains; on the disk that
+            they are saved on. Defaults to `None`: a folder that goes with this object.
         batch_size: Of the prediction, for arrays. Defaults to `None`: Keras's 32.
 
     Raises:
         ValueError: An argument is out of range.
-        FileError: The files of the epoch are missing, damaged, or of other images.
 
     Reference:
         Verelst et al., arXiv 2203.06127; see `losses.ExpectedNegative`.
@@ -58,7 +54,6 @@ class PredictionAverages(keras.callbacks.Callback):
         momentum: float = 0.8,
         spatial: bool = False,
         folder: str | os.PathLike | None = None,
-        epochs_done: int = 0,
         batch_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -74,10 +69,10 @@ class PredictionAverages(keras.callbacks.Callback):
             self._temporary = tempfile.TemporaryDirectory(prefix="prediction_averages")
             folder = self._temporary.name
         self.folder = pathlib.Path(folder)
+        self._file: Any = None
+        self._num_files = 0
         self.average: Any = None
         self.heat_maps: Any = None
-        if epochs_done:
-            self._open(epochs_done)
         self.expected_negatives = self._expected_negatives()
 
     def targets(
@@ -128,40 +123,65 @@ class PredictionAverages(keras.callbacks.Callback):
             self._shape = self.model.explain(image, ["score_maps"])["score_maps"].shape[1:]
         return self._shape
 
-    def on_epoch_begin(self, epoch, logs=None):
-        for name in ("averages", "heat_maps"):
-            for path in self.folder.glob(f"{name}-*.npy"):
-                if path not in self._paths(epoch):
-                    path.unlink()
-
     def on_epoch_end(self, epoch, logs=None):
-        self.update(self.model, epoch + 1)
-
-    def update(self, model: "LabelClassifier", epochs_done: int) -> None:
-        """Predicts all images and writes the averages after `epochs_done` epochs."""
-        averages_path, maps_path = self._paths(epochs_done)
-        if self.spatial:
-            with whole_file(maps_path) as temporary:
-                shape = (len(self.labels), *self._map_shape())
-                maps = np.lib.format.open_memmap(temporary, "w+", "float16", shape)
-                _reserve(temporary)
-                average = self._updated(model, maps)
-                maps.flush()
-                del maps
+        if not self.spatial:
+            self.average = self._updated()
         else:
-            average = self._updated(model)
-        with whole_file(averages_path) as temporary:
-            np.save(temporary, average)
-        self._open(epochs_done)
+            former, self._file = self._file, self._new_file()
+            shape = (len(self.labels), *self._map_shape())
+            maps = np.lib.format.open_memmap(self._file, "w+", "float16", shape)
+            _reserve(self._file)
+            self.average = self._updated(maps)
+            maps.flush()
+            del maps
+            self._open_maps(self._file)
+            if former is not None:
+                former.unlink()
         self.expected_negatives = self._expected_negatives()
 
-    def _updated(self, model, maps=None):
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes what is known so far into a folder, as `averages.npy` and `heat_maps.npy`."""
+        if self.average is not None:
+            np.save(pathlib.Path(path, _AVERAGES), self.average)
+        if self.heat_maps is not None:
+            link_or_copy(self._file, pathlib.Path(path, _HEAT_MAPS))
+
+    def load(self, path: str | os.PathLike) -> None:
+        """Goes on from what `save` wrote after an epoch.
+
+        Raises:
+            FileError: A file is missing, damaged, or of other images.
+        """
+        averages, maps = pathlib.Path(path, _AVERAGES), pathlib.Path(path, _HEAT_MAPS)
+        needed = [averages, maps] if self.spatial else [averages]
+        missing = [str(file) for file in needed if not file.exists()]
+        if missing:
+            raise FileError(f"Expected the averages to go on from. Missing: {', '.join(missing)}")
+        self.average = load_array(averages, self.labels.shape)
+        if self.spatial:
+            self._open_maps(maps)
+            self._file = self._new_file()
+            link_or_copy(maps, self._file)
+            self._open_maps(self._file)
+        self.expected_negatives = self._expected_negatives()
+
+    def _new_file(self):
+        """Path in the folder for averages of the score maps, beside those of the epoch before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._num_files += 1
+        return self.folder / f"heat_maps-{self._num_files}.npy"
+
+    def _open_maps(self, file):
+        count, num_labels = self.labels.shape
+        self.heat_maps = load_array(file, (count, None, None, num_labels), in_memory=False)
+
+    def _updated(self, maps=None):
         """The new averages `(N, L)`; those of the score maps are written to `maps`."""
         names = ["probabilities", "score_maps"] if self.spatial else ["probabilities"]
         average = np.empty(self.labels.shape, "float32")
         # Whole score maps of a large set would not fit: predicted and written in parts.
         for part, images in self._parts():
-            outputs = model.predict_outputs(images, names, batch_size=self.batch_size)
+            outputs = self.model.predict_outputs(images, names, batch_size=self.batch_size)
             before = None if self.average is None else self.average[part]
             average[part] = self._mixed(before, outputs["probabilities"])
             if maps is not None:
@@ -183,24 +203,6 @@ class PredictionAverages(keras.callbacks.Callback):
         for start in range(0, len(self.images), _CHUNK):
             part = slice(start, min(start + _CHUNK, len(self.images)))
             yield part, self.images[part]
-
-    def _paths(self, epochs_done):
-        return [self.folder / f"{name}-{epochs_done}.npy" for name in ("averages", "heat_maps")]
-
-    def _open(self, epochs_done):
-        averages_path, maps_path = self._paths(epochs_done)
-        needed = [averages_path, maps_path] if self.spatial else [averages_path]
-        missing = [str(path) for path in needed if not path.exists()]
-        if missing:
-            raise FileError(
-                f"Expected the averages after epoch {epochs_done} to go on from. Missing: "
-                f"{', '.join(missing)}"
-            )
-        self.average = load_array(averages_path, self.labels.shape)
-        if self.spatial:
-            count, num_labels = self.labels.shape
-            shape = (count, None, None, num_labels)
-            self.heat_maps = load_array(maps_path, shape, in_memory=False)
 
     def _expected_negatives(self):
         """Unobserved labels but those expected to be present, bool `(N, L)`."""

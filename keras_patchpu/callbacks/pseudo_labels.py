@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import tempfile
 from typing import Any
 
 import keras
@@ -10,10 +9,10 @@ import numpy as np
 
 from keras_patchpu.callbacks.load_array import load_array
 from keras_patchpu.utils.validation import FileError, check_number, check_positive_integer
-from keras_patchpu.utils.whole_files import whole_file
 
 # A target of 0 would read as unknown, one of 1 as observed absent.
 _SMALLEST_TARGET = 1e-6
+_NAME = "pseudo_labels.npy"
 
 
 class PseudoLabels(keras.callbacks.Callback):
@@ -25,10 +24,8 @@ class PseudoLabels(keras.callbacks.Callback):
     in which the label was not observed, over `num_epochs - warmup_epochs`: at the end `share` of
     them have a target. There are no positive pseudo-labels: hence "asymmetric".
 
-    Each epoch has its own file, `pseudo_labels-EPOCH.npy`, written whole; that of the epoch
-    before is deleted when the next epoch begins. So whoever saves the model after this callback
-    finds the labels of the model's epoch, whenever a run is killed. `4 N L` bytes: 26 MB for
-    82,081 images and 80 labels.
+    `save` and `load` keep what is known so far: `4 N L` bytes, 26 MB for 82,081 images and 80
+    labels.
 
     Args:
         images: The training images as `predict` takes them, not augmented, in the order of
@@ -38,13 +35,10 @@ class PseudoLabels(keras.callbacks.Callback):
         warmup_epochs: Epochs before the first targets. Defaults to `None`: half of the epochs
             and at least 1; the authors take 5 of 10 for VOC and COCO, and 3 or 4 for others.
         share: Of the unknown labels that have a target in the end, 0 to 1. Defaults to `0.9`.
-        folder: Where the files are. Defaults to `None`: a folder that goes with this object.
-        epochs_done: Number of the epoch to go on from. Defaults to `0`: none.
         batch_size: Of the prediction, for arrays. Defaults to `None`: Keras's 32.
 
     Raises:
         ValueError: An argument is out of range.
-        FileError: The file of the epoch is missing, damaged, or of other images.
 
     Reference:
         Zhou et al., "Acknowledging the unknown for multi-label learning with single positive
@@ -58,8 +52,6 @@ class PseudoLabels(keras.callbacks.Callback):
         num_epochs: int,
         warmup_epochs: int | None = None,
         share: float = 0.9,
-        folder: str | os.PathLike | None = None,
-        epochs_done: int = 0,
         batch_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -73,21 +65,9 @@ class PseudoLabels(keras.callbacks.Callback):
         self.warmup_epochs = warmup_epochs
         self.share = share
         self.batch_size = batch_size
-        if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="pseudo_labels")
-            folder = self._temporary.name
-        self.folder = pathlib.Path(folder)
         observed = np.asarray(labels)
         self._num_unobserved = (observed == 0).sum(axis=0)
         self.labels = observed.astype("float32")
-        if epochs_done:
-            path = self._path(epochs_done)
-            if not path.exists():
-                raise FileError(
-                    f"Expected the pseudo-labels after epoch {epochs_done} to go on from. "
-                    f"Missing: {path}"
-                )
-            self.labels = load_array(path, observed.shape)
 
     def targets(
         self, indices: np.ndarray, crops: np.ndarray | None = None
@@ -95,18 +75,24 @@ class PseudoLabels(keras.callbacks.Callback):
         """Dict of `"labels"` (B, L) of some images: observed ones, 0, and `-q` for targets q."""
         return {"labels": self.labels[indices]}
 
-    def on_epoch_begin(self, epoch, logs=None):
-        for path in self.folder.glob("pseudo_labels-*.npy"):
-            if path != self._path(epoch):
-                path.unlink()
-
     def on_epoch_end(self, epoch, logs=None):
-        epochs_done = epoch + 1
-        if self.warmup_epochs <= epochs_done < self.num_epochs:
-            predicted = self.model.predict(self.images, batch_size=self.batch_size, verbose=0)
-            self.add(predicted)
-        with whole_file(self._path(epochs_done)) as temporary:
-            np.save(temporary, self.labels)
+        if self.warmup_epochs <= epoch + 1 < self.num_epochs:
+            self.add(self.model.predict(self.images, batch_size=self.batch_size, verbose=0))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes what is known so far as `pseudo_labels.npy` into a folder."""
+        np.save(pathlib.Path(path, _NAME), self.labels)
+
+    def load(self, path: str | os.PathLike) -> None:
+        """Goes on from what `save` wrote.
+
+        Raises:
+            FileError: The file is missing, damaged, or of other images.
+        """
+        file = pathlib.Path(path, _NAME)
+        if not file.exists():
+            raise FileError(f"Expected the pseudo-labels to go on from. Missing: {file}")
+        self.labels = load_array(file, self.labels.shape)
 
     def add(self, predicted: np.ndarray) -> None:
         """Gives targets to the least probable of the labels that are still unknown.
@@ -122,6 +108,3 @@ class PseudoLabels(keras.callbacks.Callback):
             order = np.argsort(predicted[unknown, label], kind="stable")
             chosen = unknown[order[: int(self.share * unobserved / steps)]]
             self.labels[chosen, label] = -targets[chosen, label]
-
-    def _path(self, epochs_done):
-        return self.folder / f"pseudo_labels-{epochs_done}.npy"

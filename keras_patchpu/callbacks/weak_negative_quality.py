@@ -1,8 +1,5 @@
 """How right the weak negatives are, at the end of every epoch."""
 
-import csv
-import os
-import pathlib
 from typing import Any
 
 import keras
@@ -12,14 +9,13 @@ from keras import ops
 from keras_patchpu.losses import weak_negatives
 from keras_patchpu.metrics.negatives_quality import negatives_quality
 from keras_patchpu.utils.validation import check_number, check_positive_integer
-from keras_patchpu.utils.whole_files import whole_file
 
 
 class WeakNegativeQuality(keras.callbacks.Callback):
     """Adds the quality of the weak negatives of a sample of images to the logs of every epoch.
 
-    `"wn_precision"`, `"wn_recall"` and `"wn_auc"` of `negatives_quality`, NaN where one is not
-    defined; whatever the loss is that the model trains with. Needs `model.explain`. Put it
+    `"wn_precision"`, `"wn_recall"` and the other numbers of `negatives_quality`, NaN where one is
+    not defined; whatever the loss is that the model trains with. Needs `model.explain`. Put it
     before callbacks that read its values.
 
     Args:
@@ -29,9 +25,6 @@ class WeakNegativeQuality(keras.callbacks.Callback):
         labels: `(N, L)` true annotation of these images; values above 0 count as present.
         theta: As of `weak_negatives`, 0 to 1. Defaults to `0.0`.
         batch_size: Images of an array that are explained at a time. Defaults to `32`.
-        path: CSV file to write, one line an epoch, with all of `negatives_quality`; lines of
-            epochs before the first are kept, so that a run that goes on adds to its own.
-            Defaults to `None`: none.
 
     After each epoch `quality` holds what `negatives_quality` gave.
 
@@ -46,7 +39,6 @@ class WeakNegativeQuality(keras.callbacks.Callback):
         labels: np.ndarray,
         theta: float = 0.0,
         batch_size: int = 32,
-        path: str | os.PathLike | None = None,
     ) -> None:
         super().__init__()
         check_number("theta", theta, minimum=0, maximum=1)
@@ -62,17 +54,13 @@ class WeakNegativeQuality(keras.callbacks.Callback):
         self.images, self.observed, self.labels = images, observed, labels
         self.theta = theta
         self.batch_size = batch_size
-        self.path = None if path is None else pathlib.Path(path)
         self.quality = None
 
     def on_epoch_end(self, epoch, logs=None):
         self.quality = negatives_quality(self._weights(), self.labels, self.observed)
         if logs is not None:
-            for name in ("precision", "recall", "auc"):
-                value = self.quality[name]
+            for name, value in self.quality.items():
                 logs[f"wn_{name}"] = float("nan") if value is None else value
-        if self.path is not None:
-            self._write(epoch + 1)
 
     def _weights(self):
         """Weak negatives of all images, batch by batch."""
@@ -92,13 +80,3 @@ class WeakNegativeQuality(keras.callbacks.Callback):
         else:
             for start in range(0, len(self.images), self.batch_size):
                 yield self.images[start : start + self.batch_size]
-
-    def _write(self, epoch):
-        rows = []
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
-        with whole_file(self.path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["epoch", *self.quality])
-            writer.writeheader()
-            writer.writerows([*rows, {"epoch": epoch, **self.quality}])

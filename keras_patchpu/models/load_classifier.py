@@ -18,6 +18,7 @@ from keras_patchpu.models.label_classifier import LabelClassifier
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
 from keras_patchpu.utils.validation import MAX_PIXELS, FileError
+from keras_patchpu.utils.whole_files import latest_folder
 
 MAX_BYTES = 2**31
 
@@ -51,7 +52,7 @@ def load_classifier(
     `keras.saving.register_keras_serializable`.
 
     Args:
-        path: A .keras file, or a run folder, which stands for its last.keras; or
+        path: A .keras file, or a run folder, which stands for its last/model.keras; or
             `"hf://user/name"` for a model on the Hugging Face Hub (extra `hub`), which is
             downloaded into the cache of `huggingface_hub`; or such a folder.
         compile: Whether to load loss and optimizer too. Defaults to `True`.
@@ -93,12 +94,13 @@ def model_file(path):
     if path.is_dir():
         if all((path / part).is_file() for part in _PARTS):
             return path
-        if not (path / "last.keras").is_file():
+        model = latest_folder(path / "last") / "model.keras"
+        if not model.is_file():
             raise FileError(
-                f"The folder {path} holds no last.keras: it is not a run folder. Nor does it hold "
-                f"{' and '.join(_PARTS)}, as a model on the Hub"
+                f"The folder {path} holds no last/model.keras: it is not a run folder. Nor does it "
+                f"hold {' and '.join(_PARTS)}, as a model on the Hub"
             )
-        return path / "last.keras"
+        return model
     if not path.is_file():
         raise FileError(f"There is no model {path}. Give a .keras file or a run folder")
     return path

@@ -56,8 +56,8 @@ class Tagger:
     The last batch is filled up, so that the model is compiled once.
 
     Args:
-        model: `PatchClassifier`, or path of a .keras file or of a run folder (its last.keras), or
-            `"hf://user/name"`, see `load_classifier`.
+        model: `PatchClassifier`, or path of a .keras file or of a run folder (its
+            last/model.keras), or `"hf://user/name"`, see `load_classifier`.
         top_k: Labels an image, at most. Defaults to `None`: 3 without thresholds, no limit
             with them.
         batch_size: Images predicted at once. Defaults to `16`.

@@ -152,6 +152,7 @@ def copy_from_first(path):
     if size:
         buffer = multihost_utils.broadcast_one_to_all(buffer)
         if not first:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(np.asarray(buffer).tobytes())
 
 

@@ -4,9 +4,9 @@ import contextlib
 import os
 import pathlib
 import shutil
-import zipfile
 
 _PREFIX = ".tmp-"
+_FORMER = ".former-"
 
 
 @contextlib.contextmanager
@@ -32,13 +32,15 @@ def whole_file(path):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        _to_disk(path.parent, os.O_RDONLY)
+    _names_to_disk(path.parent)
 
 
 @contextlib.contextmanager
 def whole_folder(path):
     """As `whole_file`, for a folder, which the block makes and fills.
+
+    No system replaces a folder by another: for a moment the one that was there has another name.
+    `latest_folder` finds it there, and `remove_unfinished` puts it back.
 
     Args:
         path: Path of the folder. One that is there is replaced.
@@ -48,13 +50,16 @@ def whole_folder(path):
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f"{_PREFIX}{path.name}")
-    former = path.with_name(f".former-{path.name}")  # no system replaces a folder by another
+    former = _former(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         yield temporary
         for part in temporary.rglob("*"):
             if part.is_file():
                 _to_disk(part, os.O_RDWR)
+            else:
+                _names_to_disk(part)
+        _names_to_disk(temporary)
         if path.exists():
             os.replace(path, former)
         os.replace(temporary, path)
@@ -63,9 +68,15 @@ def whole_folder(path):
         if former.exists() and not path.exists():
             os.replace(former, path)
         raise
+    # First: after a power cut the new folder must not be the one without a name.
+    _names_to_disk(path.parent)
     shutil.rmtree(former, ignore_errors=True)
-    if os.name == "posix":
-        _to_disk(path.parent, os.O_RDONLY)
+
+
+def latest_folder(path):
+    """Where the folder at `path` is: there, or where a kill within `whole_folder` left it."""
+    path = pathlib.Path(path)
+    return _former(path) if _former(path).exists() and not path.exists() else path
 
 
 def write_whole(path, text):
@@ -74,12 +85,18 @@ def write_whole(path, text):
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def save_whole(path, model, comment=b""):
-    """Saves a Keras model by `whole_file`; the comment goes into the same .keras archive."""
+def save_whole(path, model):
+    """Saves a Keras model by `whole_file`."""
     with whole_file(path) as temporary:
         model.save(temporary)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.comment = comment
+
+
+def link_or_copy(source, target):
+    """Gives a file a second name, or where the disk does not do that, makes a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def check_output(path, overwrite):
@@ -94,12 +111,28 @@ def check_output(path, overwrite):
 
 
 def remove_unfinished(folder):
-    """Removes what killed processes left of files and folders that they had begun in a folder."""
-    for path in pathlib.Path(folder).glob(f"{_PREFIX}*"):
+    """Removes what killed processes had begun in a folder; puts back what they had renamed."""
+    folder = pathlib.Path(folder)
+    for former in folder.glob(f"{_FORMER}*"):
+        path = folder / former.name.removeprefix(_FORMER)
+        if path.exists():
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            os.replace(former, path)
+    for path in folder.glob(f"{_PREFIX}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _former(path):
+    return path.with_name(f"{_FORMER}{path.name}")
+
+
+def _names_to_disk(folder):
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _to_disk(folder, os.O_RDONLY)
 
 
 def _to_disk(path, flags):

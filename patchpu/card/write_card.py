@@ -3,15 +3,14 @@
 import dataclasses
 import pathlib
 import re
-import zipfile
 
 from keras_patchpu.models.load_classifier import load_classifier, model_file
 from keras_patchpu.utils.validation import FileError
 from keras_patchpu.utils.whole_files import check_output, write_whole
 from patchpu.card.model_card import model_card
 from patchpu.training.config import TrainConfig
+from patchpu.training.progress import Progress
 from patchpu.training.run_files import finished_report, read_environment
-from patchpu.training.save_progress import Progress
 
 
 def write_card(models, output, overwrite, name, repository, license):
@@ -57,7 +56,7 @@ def write_card(models, output, overwrite, name, repository, license):
         if report is None:
             raise ValueError(
                 f"The run in {folder} has not ended: it has no report.json of its last epoch. Go "
-                "on with it by patchpu train --resume, or give its last.keras alone"
+                "on with it by patchpu train --resume, or give its last/model.keras alone"
             )
         # Settings that a run of an earlier version did not have had the value of their default.
         report["settings"] = {**defaults, **report["settings"]}
@@ -96,16 +95,14 @@ def _loaded_as(name, path):
 
 
 def _saved_after(path):
-    """What a file says of the progress of its run, as text, or `None`."""
-
+    """How far the run of a checkpoint had come, as text, or `None`."""
     if path.is_dir():
         return None
-    with zipfile.ZipFile(path) as archive:
-        comment = archive.comment
     try:
-        return str(Progress.from_bytes(comment)) if comment else None
-    except (TypeError, ValueError):  # a comment of somebody else
+        progress = Progress.load(path.parent)
+    except FileError:  # a file of that name of somebody else
         return None
+    return progress and str(progress)
 
 
 def _check_runs(folders, runs, model):

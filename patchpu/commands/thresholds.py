@@ -25,7 +25,7 @@ def thresholds(
     It is chosen by images with full annotation.
 
     Args:
-        model: A .keras file, or a run folder (last.keras); is written to.
+        model: A .keras file, or a run folder (its last/model.keras); is written to.
         table: Table of images and all their labels. With a column `split` its validation images
             are taken, else all.
         choose: f1: the best F1. precision: best recall with a precision of --at-least. recall:

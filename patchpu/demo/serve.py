@@ -46,20 +46,21 @@ def serve(model, examples, host, port, max_pixels):
         from keras_patchpu.tagging import Explainer
         from patchpu.demo.examples import digit_scenes
         from patchpu.demo.page import listen, make_page, make_server
+        from patchpu.training.run_files import run_of_model
 
         listening = stack.enter_context(listen(host, port))
         path = model_file(model)
+        run = run_of_model(path)
         model = load_classifier(path, compile=False)
         explainer = Explainer(model, max_pixels)
         if examples is None:
-            examples = digit_scenes(model, path.parent)
+            examples = digit_scenes(model, run or path.parent)
         else:
             from keras_patchpu.datasets import list_images
 
             images = list_images(examples)[:_EXAMPLES]
             examples = [(image, image) for image in images]
-        path = path.resolve()
-        name = path.parent.name if path.name == "last.keras" else path.stem
+        name = run.resolve().name if run else path.stem
         page = make_page(explainer, _with_pictures(examples, explainer.max_pixels), name)
         server = make_server(page, listening)
         host = f"[{host}]" if ":" in host else host

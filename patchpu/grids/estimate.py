@@ -77,8 +77,8 @@ def _training_passes(config):
 def disk_bytes(config, measured):
     """Bytes that a run needs at the most.
 
-    These are `last.keras` and `best.keras`; and what is remembered of the training images, after
-    the last epoch and the one before it.
+    These are `last/model.keras` and `best.keras`; and what is remembered of the training images,
+    after the last epoch and the one before it.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.

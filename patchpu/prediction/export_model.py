@@ -4,6 +4,7 @@ import pathlib
 
 from keras_patchpu.export import check_export, export_classifier
 from keras_patchpu.models.load_classifier import load_classifier, model_file
+from patchpu.training.run_files import run_of_model
 
 _SUFFIXES = {"onnx": ".onnx", "tf_saved_model": "_saved_model", "litert": ".tflite"}
 
@@ -14,14 +15,18 @@ def export_model(model, format, output, overwrite, attention):
     Args:
         model: Path of a .keras file or of a run folder.
         format, overwrite, attention: As of `export_classifier`.
-        output: Path to write. `None`: beside the model, with its name.
+        output: Path to write. `None`: beside the model, with its name; of a run, `last` in its
+            folder.
 
     Raises:
         ValueError: An argument is wrong, or the model cannot be read.
     """
     source = model_file(model)
     if output is None:
-        output = source.with_name(f"{source.stem}{_SUFFIXES.get(format, '')}")
+        # Not into the checkpoint of a run, which is replaced as a whole.
+        run = run_of_model(source)
+        name = run / "last" if run else source.with_name(source.stem)
+        output = name.with_name(f"{name.name}{_SUFFIXES.get(format, '')}")
     check_export(output, format, overwrite)  # before the model is read, which takes a while
     classifier = load_classifier(source, compile=False)
     difference = export_classifier(classifier, output, format, attention, overwrite)

@@ -1,7 +1,5 @@
 """Thresholds chosen for a model, and kept in it."""
 
-import zipfile
-
 import numpy as np
 
 from keras_patchpu.datasets.table import load_table
@@ -64,9 +62,7 @@ def store_thresholds(
         raise ValueError(f"None of the {len(errors)} images could be read: {errors[:1]}")
     result = choose_thresholds(files.labels[readable], np.stack(scores), choose, at_least)
     model.thresholds = result["thresholds"].tolist()
-    with zipfile.ZipFile(path) as archive:
-        comment = archive.comment  # the progress of the run, without which it goes on wrongly
-    save_whole(path, model, comment)
+    save_whole(path, model)
     print(_table(tagger.label_names, result))
     which = "the images of this table" if table.validation is None else "its validation images"
     print(

@@ -1,6 +1,5 @@
 """What a finished run tells: numbers as JSON, a page to read, pictures."""
 
-import csv
 import json
 
 import numpy as np
@@ -22,6 +21,7 @@ from patchpu.training.localization import (
     seen_boxes,
 )
 from patchpu.training.metrics_file import score_of
+from patchpu.training.report_page import heat_name, report_page
 
 _NUM_PICTURES = 12
 
@@ -47,7 +47,7 @@ def write_report(folder, config, model, data, rows):
     Returns:
         The content of `report.json`: `"val_mAP"`, `"best_epoch"`, `"metrics"` (see
         `label_metrics`), `"observed"` (see `observed_metrics`), `"localization"` (see
-        `measure_places`), `"weak_negatives"` (the last line of `negatives.csv`), `"settings"`.
+        `measure_places`), `"weak_negatives"` (of the last row), `"settings"`.
         What cannot be told is `None`: mAP and metrics without full annotation, what is observed
         with it, localization without boxes.
     """
@@ -69,7 +69,7 @@ def write_report(folder, config, model, data, rows):
         places = measure_places(config, model, data, explained, boxes)
         picture = _located_picture(config, model, data, explained, boxes, places.pop("pairs"))
         folder.save_picture(picture, "located.png")
-    negatives = _read_negatives(folder)
+    negatives = _weak_negatives(rows)
     best = max(rows, key=lambda row: score_of(row, monitor))
     report = {
         "val_mAP": metrics and metrics["mAP"],
@@ -93,20 +93,22 @@ def write_report(folder, config, model, data, rows):
         picture = _attention_picture(config, model, data, scores, boxes, sharpened=True)
         folder.save_picture(picture, "sharpened.png")
     folder.write_text("report.json", json.dumps(report, indent=2) + "\n")
-    folder.write_text("report.md", _page(config, report))
+    folder.write_text("report.md", report_page(config, report))
     return report
 
 
-def _read_negatives(folder):
-    """Lines of `negatives.csv` as numbers, `None` where one is not defined; none without it."""
-    if not (folder / "negatives.csv").exists():
-        return []
-    with (folder / "negatives.csv").open(newline="") as file:
-        rows = [
-            {name: float(value) if value else None for name, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+def _weak_negatives(rows):
+    """What of the rows tells of weak negatives, `None` where it is not defined; none without it."""
+    kept = []
+    for row in rows:
+        quality = {
+            name.removeprefix("wn_"): None if np.isnan(value) else value
+            for name, value in row.items()
+            if name.startswith("wn_")
+        }
+        if quality:
+            kept.append({"epoch": int(row["epoch"]), **quality})
+    return kept
 
 
 def _attention_picture(config, model, data, scores, boxes, sharpened=False):
@@ -119,7 +121,7 @@ def _attention_picture(config, model, data, scores, boxes, sharpened=False):
     if sharpened:
         heat, name = sharpened_heat_of(model, stack), "sharpened attention"
     else:
-        heat, name = heat_of(model, model.explain(stack), model.image_size), _heat_name(config)
+        heat, name = heat_of(model, model.explain(stack), model.image_size), heat_name(config)
     places = {row: place for place, row in enumerate(images)}
     heatmaps = heat_pixels(heat, [places[row] for row in rows], columns, model.image_size)
     # A label without any heat is drawn as the plain image.
@@ -151,155 +153,5 @@ def _located_picture(config, model, data, explained, boxes, pairs):
         boxes,
         box_labels_of(data.validation),
         data.validation.label_names,
-        heat_name=_heat_name(config),
+        heat_name=heat_name(config),
     )
-
-
-def _heat_name(config):
-    return "attention" if config.model == "patch" else "Grad-CAM"
-
-
-def _page(config, report):
-    """`report.md`."""
-    metrics, places = report["metrics"], report["localization"]
-    ((monitor, best),) = [item for item in report["best_epoch"].items() if item[0] != "epoch"]
-    if metrics is not None:
-        headline = f"Validation mAP after the last epoch ({report['epochs']}): "
-        headline += f"**{report['val_mAP']:.4f}**"
-    else:
-        headline = f"Recall at 1 of the known labels after the last epoch ({report['epochs']}): "
-        headline += f"**{report['observed']['recall_at'].get(1, 1.0):.4f}**"
-    lines = [
-        f"# {config.dataset}, loss {config.loss}, seed {config.seed}",
-        "",
-        headline,
-        "",
-        f"Best epoch, chosen on these same images: {report['best_epoch']['epoch']} with "
-        f"{monitor} {best:.4f}. {report['parameters']:,} parameters, "
-        f"{report['minutes']:.1f} minutes.",
-        "",
-    ]
-    lines += _observed_lines(report["observed"]) if metrics is None else _metrics_lines(metrics)
-    heat = _heat_name(config)
-    lines += ["", f"## Where the {heat} of a known label lies", ""]
-    if places is not None:
-        lines += _places_lines(places)
-    lines += [f"![{heat} of known labels, with their probabilities](attention.png)"]
-    if places is not None and "sharpened" in places:
-        lines += _sharpened_lines(places)
-    if report["weak_negatives"] is not None:
-        lines += _negatives_lines(report["weak_negatives"])
-    lines += ["", "## Training", "", "![loss and validation mAP by epoch](curves.png)", ""]
-    return "\n".join(lines)
-
-
-def _places_lines(places):
-    """Pointing game, shares and box AP, and the best and worst located."""
-    lines = _heat_lines(places)
-    if places["labels_without_box"]:
-        lines.append(
-            f"- {places['labels_without_box']} present labels have no box and are left out"
-        )
-    if places["labels_without_heat"]:
-        lines.append(f"- {places['labels_without_heat']} labels have no heat anywhere")
-    return [*lines, "", "![best and worst located labels](located.png)", ""]
-
-
-def _sharpened_lines(places):
-    """The numbers of the sharpened heat and its picture."""
-    return [
-        "",
-        "Sharpened, beside the attention itself: the attention of each patch times its own "
-        "probability of the label, of patches at half the step, and multiplied over the "
-        "resolutions instead of added:",
-        "",
-        *_heat_lines(places["sharpened"]),
-        "",
-        "![sharpened attention of known labels, with their probabilities](sharpened.png)",
-    ]
-
-
-def _heat_lines(places):
-    """The numbers of one kind of heat."""
-    found = [f"{value:.3f} at {iou}" for iou, value in places["box_ap"].items()]
-    return [
-        f"- its peak is in a box of the label: {places['peak_in_box']:.1%} of the labels",
-        f"- share of it inside the boxes: {places['attention_in_box']:.1%} "
-        f"(even: {places['box_area']:.1%})",
-        "- average precision of boxes around what is at least half of the peak, mean of the "
-        f"labels, by the least intersection over union: {', '.join(found)}",
-    ]
-
-
-def _negatives_lines(quality):
-    """How right the weak negatives were after the last epoch."""
-    names = {"precision": "precision", "recall": "recall", "auc": "AUC"}
-    values = [
-        f"{head} {'not defined' if quality[name] is None else format(quality[name], '.3f')}"
-        for name, head in names.items()
-    ]
-    return [
-        "",
-        "## Weak negatives of the first training images, after the last epoch",
-        "",
-        f"{', '.join(values)}; {quality['absent_share']:.1%} of the labels that were not observed "
-        "are truly absent, which is the precision of even weights.",
-        "",
-        "![quality of the weak negatives by epoch](negatives.png)",
-    ]
-
-
-def _observed_lines(observed):
-    """What can be said, and what cannot, where not every label is known."""
-    lines = [
-        "Of the validation images only some labels are known. So precision, F1 and mAP **cannot "
-        "be told**: a label predicted beside the known one may be right. Give fully labelled "
-        "images by `--validation-table` to get them.",
-        "",
-        "## Known labels among all labels, by score",
-        "",
-        f"- {observed['known_labels']} known labels",
-    ]
-    lines += [f"- recall at {k}: {share:.1%}" for k, share in observed["recall_at"].items()]
-    return [
-        *lines,
-        f"- rank: mean {observed['mean_rank']:.2f}, median {observed['median_rank']:g} (1 is best; "
-        "labels before it may be present too)",
-        f"- mean reciprocal rank {observed['mean_reciprocal_rank']:.4f}",
-        f"- {observed['mean_predicted_labels']:.2f} labels predicted an image at the threshold 0.5",
-    ]
-
-
-def _metrics_lines(metrics):
-    """Precision and recall at 0.5, and a table of the labels."""
-    lines = []
-    if metrics["labels_without_positives"]:
-        names = ", ".join(metrics["labels_without_positives"])
-        lines += [f"No image has these labels; they count 0 in the mean: {names}.", ""]
-    lines += [
-        "## At the threshold 0.5",
-        "",
-        "| mean | precision | recall | F1 |",
-        "|---|---|---|---|",
-    ]
-    for average in ("micro", "macro"):
-        values = metrics[average]
-        lines.append(
-            f"| {average} | {values['precision']:.3f} | {values['recall']:.3f} | "
-            f"{values['f1']:.3f} |"
-        )
-    lines += [
-        "",
-        f"{metrics['mean_predicted_labels']:.2f} labels predicted an image, "
-        f"{metrics['mean_true_labels']:.2f} true.",
-        "",
-        "## Labels",
-        "",
-        "| label | images | average precision | precision | recall | F1 |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in metrics["per_label"]:
-        numbers = [row[key] for key in ("average_precision", "precision", "recall", "f1")]
-        cells = " | ".join(f"{number:.3f}" for number in numbers)
-        lines.append(f"| {row['label']} | {row['positives']} | {cells} |")
-    return lines

@@ -11,6 +11,17 @@ def saved_settings(folder):
     return read_settings(pathlib.Path(folder, "config.yaml"))
 
 
+def run_of_model(path):
+    """The run folder whose checkpoint a model is, or `None` for a model alone.
+
+    Args:
+        path: As of `model_file`.
+    """
+    path = pathlib.Path(path)
+    in_run = path.parent.name.endswith("last") and path.name == "model.keras"
+    return path.parents[1] if in_run else None
+
+
 def finished_report(folder):
     """The report of a run that came to its end, or `None`."""
     path = pathlib.Path(folder, "report.json")

@@ -8,26 +8,24 @@ import platform
 import subprocess
 import sys
 import tempfile
-import zipfile
 from importlib import metadata
 
 import keras
 
 from keras_patchpu.utils import distribution
-from keras_patchpu.utils.validation import FileError
-from keras_patchpu.utils.whole_files import remove_unfinished, save_whole, whole_file, write_whole
+from keras_patchpu.utils.whole_files import remove_unfinished, whole_file, write_whole
 from patchpu.training.config import differences, read_settings
 from patchpu.training.lock import lock_folder
-from patchpu.training.save_progress import Progress
+from patchpu.training.progress import Progress
 
 
 class RunFolder:
     """The folder of one run.
 
-    `config.yaml` and `environment.json` are written before the first step;
-    `metrics.csv` (one line an epoch), `last.keras` and `best.keras` after each epoch, with
-    loss `wn` also `negatives.csv`; `report.md`, `report.json` and pictures at the end. Each
-    file is written whole, see `whole_file`.
+    `config.yaml` and `environment.json` are written before the first step; after each epoch
+    `metrics.csv` (one line an epoch), `best.keras`, and `last/`, the checkpoint; `report.md`,
+    `report.json` and pictures at the end. Each file, and `last/`, is written whole, see
+    `whole_file`.
 
     Args:
         path: Path of the folder.
@@ -61,8 +59,9 @@ class RunFolder:
         self.write_text("config.yaml", config.to_yaml())
 
     def release(self):
-        """Lets other runs into the folder."""
+        """Lets other runs into the folder, in which nothing unfinished is left."""
         if self._lock is not None:
+            remove_unfinished(self.path)
             self._lock.close()
             self._lock = None
 
@@ -111,31 +110,18 @@ class RunFolder:
     def write_text(self, name, text):
         write_whole(self / name, text)
 
-    def save_model(self, model, name, comment=b""):
-        """Saves a model; the comment goes into the same file."""
-        if self.writes:
-            with distribution.alone():
-                save_whole(self / name, model, comment)
-
     def save_picture(self, figure, name):
         with whole_file(self / name) as temporary:
             figure.savefig(temporary, dpi=100)
 
     def progress(self):
-        """`Progress` of the model in `last.keras`, or `None` where there is none or it is not told.
+        """`Progress` of the checkpoint, or `None` where there is none."""
+        return Progress.load(self / "last")
 
-        Files of the first versions do not tell it.
-        """
-        path = self / "last.keras"
-        if not path.exists():
-            return None
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return Progress.from_bytes(archive.comment) if archive.comment else None
-        except (TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise FileError(
-                f"{path} is damaged: it does not tell how far the run has come"
-            ) from error
+    def copy_from_first(self):
+        """Gives the other processes of a run that goes on what the one that writes has."""
+        for name in ("last/model.keras", "last/progress.json", "metrics.csv"):
+            distribution.copy_from_first(self / name)
 
     def write_metrics(self, rows):
         if not self.writes:

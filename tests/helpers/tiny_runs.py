@@ -30,5 +30,5 @@ def rows_of(folder):
 
 
 def weights_of(folder):
-    model = keras.saving.load_model(folder / "last.keras")
+    model = keras.saving.load_model(folder / "last" / "model.keras")
     return [keras.ops.convert_to_numpy(v) for v in model.weights + model.optimizer.variables]

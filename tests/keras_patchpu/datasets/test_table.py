@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from tiny_data import write_table
 
+from keras_patchpu.datasets import load_table, split_by_seed
 from keras_patchpu.datasets.image_files import ImageFiles
-from keras_patchpu.datasets.table import load_table, read_image_paths, split_by_seed
+from keras_patchpu.datasets.table_rows import read_image_paths
 
 
 def touch(folder, *names):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_patchpu import array_checks
+from keras_patchpu.utils import array_checks
 from keras_patchpu.utils.array_checks import check_images, check_labels, check_pixels
 
 
