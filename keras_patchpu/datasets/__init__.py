@@ -8,7 +8,8 @@ from keras_patchpu.datasets.image_files import ImageFiles
 from keras_patchpu.datasets.list_images import list_images
 from keras_patchpu.datasets.observed import observe_uniform
 from keras_patchpu.datasets.read_image import ImageError, read_image
-from keras_patchpu.datasets.table import load_table, split_by_seed
+from keras_patchpu.datasets.split_by_seed import split_by_seed
+from keras_patchpu.datasets.table import load_table
 from keras_patchpu.datasets.voc import load_voc
 
 __all__ = [

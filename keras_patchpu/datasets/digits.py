@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from PIL import Image
 
 from keras_patchpu.utils.validation import check_number, check_positive_integer
 
@@ -91,7 +92,7 @@ def load_digit_scenes(
 
 def _glyphs(split):
     """Handwritten digits of a split: list over classes of arrays `(count, 8, 8)`."""
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # slow, and only these scenes need it
 
     if split not in ("train", "validation"):
         raise ValueError(
@@ -107,8 +108,7 @@ def _glyphs(split):
 
 def _photographs(image_size):
     """The sample photographs, enlarged where a scene would not fit into them."""
-    from PIL import Image
-    from sklearn.datasets import load_sample_images
+    from sklearn.datasets import load_sample_images  # as above
 
     photographs = []
     for pixels in load_sample_images().images:
@@ -132,8 +132,6 @@ def _background(random, photographs, image_size, difficulty):
 
 def _ink(random, glyph, image_size):
     """One digit as opacity 0..1, a square, enlarged and rotated."""
-    from PIL import Image
-
     side = round(random.uniform(*_DIGIT_SIZE) * image_size / 64)
     angle = random.uniform(-_MAX_ROTATION, _MAX_ROTATION)
     picture = Image.fromarray((glyph * (255 / 16)).astype("uint8"))

@@ -1,9 +1,9 @@
 """Batches of image files, read ahead in threads."""
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -11,9 +11,12 @@ import numpy as np
 from keras_patchpu.datasets.image_batches import crops_of, with_targets
 from keras_patchpu.datasets.image_files import ImageFiles
 from keras_patchpu.datasets.read_image import ImageError, read_image
+from keras_patchpu.utils.progress_bar import progress_bar
+from keras_patchpu.utils.read_ahead import read_ahead
 from keras_patchpu.utils.validation import MAX_PIXELS
 
 _AHEAD = 2  # batches
+_AHEAD_CHECKED = 256  # images; of one that was checked nothing is kept
 _MOST_NAMED = 10  # broken images in one message
 
 
@@ -74,8 +77,6 @@ class FileBatches(keras.utils.PyDataset):
         self.max_pixels = max_pixels
         self.threads = workers or os.cpu_count() or 1
         self.share = np.asarray  # all: see `distribution.Shares`
-        self._pool = None
-        self._under_way: dict[int, list] = {}
         needed = len(files) * self.size[0] * self.size[1] * 3
         self._cache = None
         if needed <= cache_bytes and not augment:
@@ -84,7 +85,8 @@ class FileBatches(keras.utils.PyDataset):
         self._shuffle()
 
     def _shuffle(self):
-        self._under_way = {}
+        self._images = None  # read ahead, those of the batch `_next` first
+        self._next = None
         self._order = np.arange(len(self.files))
         if self.seed is not None:
             self._order = np.random.default_rng([self.seed, self.epoch]).permutation(self._order)
@@ -93,15 +95,13 @@ class FileBatches(keras.utils.PyDataset):
         return math.ceil(len(self.files) / self.batch_size)
 
     def __getitem__(self, index):
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="read_image")
-        for ahead in range(index, min(index + _AHEAD + 1, len(self))):
-            if ahead not in self._under_way:
-                reading = self.share(self.numbers(ahead))
-                reading = [self._pool.submit(self._read, image) for image in reading]
-                self._under_way[ahead] = reading
-        images = np.stack([image.result() for image in self._under_way.pop(index)])
         chosen = self.share(self.numbers(index))
+        if index != self._next:
+            ahead = _AHEAD * len(chosen)
+            self._images = read_ahead(self._read, self._numbers_from(index), ahead, self.threads)
+        self._next = None  # after an image that cannot be read nothing is under way
+        images = np.stack(list(itertools.islice(self._images, len(chosen))))
+        self._next = index + 1
         crops = crops_of(chosen, self.seed, self.epoch) if self.augment else None
         return images, with_targets(self.labels, chosen, crops, self.targets)
 
@@ -122,6 +122,11 @@ class FileBatches(keras.utils.PyDataset):
     def numbers(self, index: int) -> np.ndarray:
         """Numbers of the images of a batch."""
         return self._order[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def _numbers_from(self, first):
+        """Numbers of the images of a batch and of all that follow, one by one."""
+        for index in range(first, len(self)):
+            yield from self.share(self.numbers(index))
 
     def _read(self, image):
         if self._cache is not None and self._cached[image]:
@@ -148,25 +153,22 @@ class FileBatches(keras.utils.PyDataset):
         """Reads every image once, before hours of training stumble over one.
 
         Args:
-            verbose: Whether to show a progress bar. Defaults to `True`.
+            verbose: Whether to show on stderr how far it is. Defaults to `True`.
 
         Raises:
             ImageError: Some cannot be read; the message names the first ten with their
                 reasons, and how many there are.
         """
-        progress = keras.utils.Progbar(len(self.files), unit_name="image", verbose=int(verbose))
-        broken = []
 
-        def read(image):
+        def problem(image):
             try:
                 self._read(image)
             except ImageError as error:
                 return str(error)
 
-        with ThreadPoolExecutor(self.threads) as pool:
-            for problem in pool.map(read, range(len(self.files))):
-                broken += [problem] if problem else []
-                progress.add(1)
+        images = range(len(self.files))
+        problems = read_ahead(problem, images, _AHEAD_CHECKED, self.threads)
+        broken = [text for text in progress_bar(problems, len(images), verbose) if text]
         if broken:
             more = (
                 "" if len(broken) <= _MOST_NAMED else f"\n... and {len(broken) - _MOST_NAMED} more"

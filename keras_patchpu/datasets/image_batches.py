@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+from PIL import Image
 
 from keras_patchpu.datasets.read_image import cropped, random_crop
 from keras_patchpu.utils.array_checks import check_labels, check_pixels
@@ -102,8 +103,6 @@ def with_targets(labels, indices, crops, targets):
 
 
 def _crop_array(image, crop):
-    from PIL import Image
-
     whole = Image.fromarray(image)
     part = cropped(whole, crop)
     return np.asarray(part.resize(whole.size, Image.Resampling.BILINEAR))

@@ -4,7 +4,8 @@ import glob
 import os
 
 from keras_patchpu.datasets.read_image import EXTENSIONS
-from keras_patchpu.datasets.table import TABLES, read_image_paths
+from keras_patchpu.datasets.table_file import TABLES
+from keras_patchpu.datasets.table_rows import read_image_paths
 
 
 def list_images(arguments, overlays=None, allow_outside=False):

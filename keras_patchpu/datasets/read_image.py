@@ -5,6 +5,7 @@ import os
 import re
 
 import numpy as np
+from PIL import ExifTags, Image, ImageEnhance, ImageOps, UnidentifiedImageError
 
 from keras_patchpu.utils.validation import MAX_PIXELS, FileError, check_one_of
 
@@ -50,8 +51,6 @@ def read_image(
         ImageError: The file is missing, empty, no image, damaged, or too large.
         ValueError: `fit` is another.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     check_one_of("fit", fit, FITS)
     name = name or (os.fspath(source) if isinstance(source, (str, os.PathLike)) else "image")
     if Image.MAX_IMAGE_PIXELS is not None and Image.MAX_IMAGE_PIXELS < max_pixels:
@@ -96,8 +95,6 @@ def fit_image(image, size, fit="stretch"):
     Returns:
         uint8 array of the size.
     """
-    from PIL import Image
-
     return _fitted(Image.fromarray(image), size, fit)
 
 
@@ -110,8 +107,6 @@ def original_size(source):
     Returns:
         `(height, width)` in pixels.
     """
-    from PIL import ExifTags, Image
-
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     with Image.open(file, formats=FORMATS) as image:
         lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
@@ -139,8 +134,6 @@ def placed(original_size, size, fit="stretch"):
 
 
 def _fitted(image, size, fit):
-    from PIL import Image
-
     top, left, height, width = placed((image.height, image.width), size, fit)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     if (height, width) == tuple(size):
@@ -159,8 +152,6 @@ def _too_large(name, pixels, max_pixels):
 
 def _rgb(image):
     """Any mode of Pillow as RGB."""
-    from PIL import Image
-
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         # 16 bits a pixel: Pillow's own conversion would cut off at 255.
         values = np.asarray(image).astype("float64")
@@ -190,8 +181,6 @@ def random_crop(random, flip=True):
 
 def cropped(image, crop):
     """The part of a Pillow image that `random_crop` chose."""
-    from PIL import ImageOps
-
     top, left, bottom, right, mirrored = crop
     box = np.round(np.array([left, top, right, bottom]) * np.tile(image.size, 2)).astype(int)
     image = image.crop((box[0], box[1], max(box[2], box[0] + 1), max(box[3], box[1] + 1)))
@@ -200,8 +189,6 @@ def cropped(image, crop):
 
 def _augmented(image, random):
     """Cropped and mirrored at random; colours change by 20 %."""
-    from PIL import ImageEnhance
-
     image = cropped(image, random_crop(random))
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(random.uniform(0.8, 1.2))

@@ -1,12 +1,12 @@
 """What the readers of VOC and COCO share: records of TensorFlow Datasets, and counts."""
 
 import os
-import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import requests  # comes with TFDS, follows the proxies of the environment
 
 from keras_patchpu.datasets.image_files import ImageFiles
 
@@ -47,13 +47,11 @@ def tfds_records(name, split, url, num_archives, advice):
         `"image"` is encoded.
 
     Raises:
-        ValueError: The data could not be downloaded or prepared, for whatever reason. What
-            was half written is removed.
+        ValueError: The data could not be downloaded or prepared, for whatever reason.
     """
     root = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    watched = _Unfinished(root, name)
     try:
-        import tensorflow_datasets as tfds
+        import tensorflow_datasets as tfds  # slow, and only these two sets need it
 
         # Of the formats of TFDS array_record gives any image without reading those before.
         builder = tfds.builder(name, data_dir=root, file_format="array_record")
@@ -63,15 +61,11 @@ def tfds_records(name, split, url, num_archives, advice):
         decoders = {"image": tfds.decode.SkipDecoding()}
         return builder.info, builder.as_data_source(split, decoders=decoders)
     except Exception as error:  # of the network, the disk, TFDS, its optional packages
-        watched.remove()
         advice = advice.format(manual_dir=root / "downloads" / "manual")
         raise ValueError(
             f"TensorFlow Datasets could not provide {name!r} in {root}: "
             f"{type(error).__name__}: {error}\n{advice}"
         ) from error
-    except BaseException:  # Ctrl-C
-        watched.remove()
-        raise
 
 
 def images_of_records(records, label_names, leave_out=None):
@@ -155,41 +149,4 @@ def _num_archives(root):
 
 def _check_reachable(url):
     """Raises an exception of the network unless the server answers, whatever it says."""
-    import requests  # comes with TFDS, follows the proxies of the environment
-
     requests.head(url, timeout=_TIMEOUT)
-
-
-class _Unfinished:
-    """What a failed preparation leaves behind. Complete downloads are not part of it."""
-
-    def __init__(self, root, name):
-        dataset = name.split("/")[0]
-        # Parents before what they contain.
-        self.folders = [
-            root,
-            root / "downloads",
-            root / "downloads" / dataset,
-            root / "downloads" / "extracted",
-            root / dataset,
-            root / name,
-        ]
-        self.before = self._items()
-
-    def _items(self):
-        """The folders that exist, and what is in them."""
-        found = {folder for folder in self.folders if folder.is_dir()}
-        return found.union(*(folder.iterdir() for folder in found))
-
-    def remove(self):
-        """Removes what is half written and came into being since this object did."""
-        for path in self._items() - self.before:
-            marks = (".tmp.", "incomplete")  # as TFDS names them
-            if path.name == ".config" or any(mark in path.name for mark in marks):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
-        for folder in reversed(self.folders):
-            if folder not in self.before and folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()

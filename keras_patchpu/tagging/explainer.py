@@ -4,12 +4,16 @@ import dataclasses
 import threading
 
 import numpy as np
+from PIL import Image
 
-from keras_patchpu.tagging.tagger import Tags
+from keras_patchpu.datasets.read_image import fit_image, placed, read_image
+from keras_patchpu.metrics import heat_pixels
+from keras_patchpu.metrics.model_heat import heat_of, sharpened_heat_of
+from keras_patchpu.models import PatchClassifier
+from keras_patchpu.tagging.tags import Tags, check_scores
+from keras_patchpu.utils.validation import MAX_PIXELS, check_positive_integer
+from keras_patchpu.visualize import attention_overlay
 
-# Keras and what imports it stand inside the functions, as in `predict.py`.
-
-TOP_K = 3  # tags of a model without thresholds, as `Tagger` gives them
 SHOWN_SIDE = 720  # longer side in pixels of an image as it is shown
 
 
@@ -61,9 +65,6 @@ class Explainer:
     """
 
     def __init__(self, model, max_pixels=None):
-        from keras_patchpu.models import PatchClassifier
-        from keras_patchpu.utils.validation import MAX_PIXELS, check_positive_integer
-
         self.max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
         check_positive_integer("max_pixels", self.max_pixels)
         self.image_size = model.image_size
@@ -91,21 +92,13 @@ class Explainer:
         self(np.zeros((*self.image_size, 3), "uint8"), "black image")
 
     def __call__(self, source, name):
-        from PIL import Image
-
-        from keras_patchpu.datasets.read_image import fit_image, read_image
-
         if not isinstance(source, np.ndarray):
             source = read_image(source, name=name, max_pixels=self.max_pixels)
         pixels = fit_image(source, self.image_size, self.image_fit)
         with self._lock:
             outputs = self._model.predict_outputs(pixels[None], self._names)
         scores = np.array(outputs.pop("probabilities")[0], "float32")
-        if not np.isfinite(scores).all():
-            raise ValueError(
-                f"{name}: the model predicts NaN or infinity. Its weights are damaged, or its "
-                "training diverged: take another checkpoint, such as best.keras"
-            )
+        check_scores(name, scores)
         height, width = source.shape[:2]
         ratio = SHOWN_SIDE / max(height, width)
         size = max(1, round(width * ratio)), max(1, round(height * ratio))
@@ -123,9 +116,6 @@ class Explainer:
         Returns:
             float32 `(h, w)`, of the size of `explanation.image`. Zeros where there is none.
         """
-        from keras_patchpu.datasets.read_image import placed
-        from keras_patchpu.metrics import heat_pixels
-
         with self._lock:
             if view not in explanation.heats:
                 explanation.heats[view] = self._make_heat(explanation, view)
@@ -140,8 +130,6 @@ class Explainer:
         return heat / (heat.mean() or 1.0)
 
     def _make_heat(self, explanation, view):
-        from keras_patchpu.metrics.model_heat import heat_of, sharpened_heat_of
-
         outputs = explanation.outputs
         if view == "sharpened":
             return sharpened_heat_of(self._trained, explanation.pixels[None])
@@ -159,8 +147,6 @@ class Explainer:
         Returns:
             uint8 array of the shape of `explanation.image`, and a string.
         """
-        from keras_patchpu.visualize import attention_overlay
-
         heat = self.heat(explanation, label, view)
         # Of patches of one level all are shown; of heat maps what is above the mean. What is
         # nearly even is drawn fainter, see `draw_attention`.
@@ -183,21 +169,3 @@ class Explainer:
             "grad_cam": f"what speaks for “{name}” (Grad-CAM: a ResNet has no attention)",
         }[view]
         return f"Red: {what} is above its mean; at its peak {heat.max():.1f} times the mean."
-
-
-def given_labels(scores, thresholds=None):
-    """Numbers of the labels that are given as tags, as `Tagger` does it.
-
-    Args:
-        scores: `(L,)`.
-        thresholds: L numbers, or one for all labels. Defaults to `None`: the best three.
-
-    Returns:
-        Integer array by falling score, the first of equals first.
-    """
-    # float64: a threshold rounded to float32 could pass a score it should not.
-    scores = np.asarray(scores, dtype="float64")
-    ranked = np.argsort(-scores, kind="stable")
-    if thresholds is None:
-        return ranked[:TOP_K]
-    return ranked[(scores >= thresholds)[ranked]]

@@ -1,49 +1,18 @@
 """Tags of images by a trained model."""
 
-import collections
 import dataclasses
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
-from keras_patchpu.utils.validation import check_positive_integer
-
-if TYPE_CHECKING:
-    from keras_patchpu.models import PatchClassifier
-
-# Keras and what imports it stand inside the functions, so that `--help` is quick.
-
-_TOP_K = 3
-_MOST_WORKERS = 8
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Tags:
-    """What a model says of one image.
-
-    Attributes:
-        name: Path of the image; "image 0", "image 1", ... where it came without one.
-        tags: Names of the labels predicted, by falling probability.
-        scores: float32 `(L,)` probabilities of all labels; `None` if it cannot be read.
-        error: Why the image cannot be read; `None` if it can.
-        size: `(height, width)` of the upright image in pixels; `None` if it cannot be read.
-        regions: Dict of a tag to the `(y_min, x_min, y_max, x_max)` that its attention points
-            at, in pixels of the image; `None` unless asked for. A tag whose attention is
-            all outside the image, in the black that `image_fit="pad"` adds, has none.
-        heatmaps: Dict of a tag to the float32 `(h, w)` attention over the whole image, at the
-            resolution at which the model saw it; `None` unless asked for.
-    """
-
-    name: str
-    tags: tuple[str, ...] = ()
-    scores: np.ndarray | None = None
-    error: str | None = None
-    size: tuple[int, int] | None = None
-    regions: dict[str, tuple[int, int, int, int]] | None = None
-    heatmaps: dict[str, np.ndarray] | None = None
+from keras_patchpu.datasets.read_image import ImageError, fit_image, read_image
+from keras_patchpu.models import PatchClassifier, load_classifier
+from keras_patchpu.tagging.tags import Tags, check_scores, given_labels
+from keras_patchpu.utils.read_ahead import read_ahead
+from keras_patchpu.utils.validation import MAX_PIXELS, check_positive_integer
 
 
 class Tagger:
@@ -85,23 +54,20 @@ class Tagger:
 
     def __init__(
         self,
-        model: "PatchClassifier | str | os.PathLike",
+        model: PatchClassifier | str | os.PathLike,
         top_k: int | None = None,
         batch_size: int = 16,
         max_pixels: int | None = None,
         attention: bool = False,
         workers: int | None = None,
     ) -> None:
-        from keras_patchpu.models import PatchClassifier, load_classifier
-        from keras_patchpu.utils.validation import MAX_PIXELS
-
         max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
-        workers = min(_MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
         if top_k is not None:
             check_positive_integer("top_k", top_k)
         check_positive_integer("batch_size", batch_size)
         check_positive_integer("max_pixels", max_pixels)
-        check_positive_integer("workers", workers)
+        if workers is not None:
+            check_positive_integer("workers", workers)
         if isinstance(model, (str, os.PathLike)):
             model = load_classifier(model, compile=False, kinds=PatchClassifier)
         if not isinstance(model, PatchClassifier):
@@ -121,34 +87,19 @@ class Tagger:
         self._grid = _Grid(model.patch_boxes, model.image_size)
         self._model = model.fused()
         if attention:
-            self._model = _with_attention(self._model)
+            self._model = _WithAttention(self._model)
 
     def __call__(self, images: Iterable[str | os.PathLike | bytes | np.ndarray]) -> Iterator[Tags]:
-        from concurrent.futures import ThreadPoolExecutor
-
-        tasks = enumerate(images)
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="read_image")
-        reading: collections.deque = collections.deque()
-
-        def read_ahead():
-            for task in itertools.islice(tasks, 2 * self.batch_size - len(reading)):
-                reading.append(pool.submit(self._read, *task))
-
+        reading = read_ahead(self._read, enumerate(images), 2 * self.batch_size, self.workers)
         try:
-            read_ahead()
-            while reading:
-                count = min(self.batch_size, len(reading))
-                batch = [reading.popleft().result() for _ in range(count)]
-                read_ahead()
+            while batch := list(itertools.islice(reading, self.batch_size)):
                 yield from self._predict(batch)
         finally:
-            # Also when the caller stops early: what has not begun is not read.
-            pool.shutdown(cancel_futures=True)
+            reading.close()  # also when the caller stops early
 
-    def _read(self, index, image):
-        """Name, pixels at the model's size and original size; or name and error."""
-        from keras_patchpu.datasets.read_image import ImageError, fit_image, read_image
-
+    def _read(self, numbered):
+        """`Tags` of name and size, and pixels at the model's size; or of name and error."""
+        index, image = numbered
         is_path = isinstance(image, (str, os.PathLike))
         name = os.fspath(image) if is_path else f"image {index}"
         if isinstance(image, np.ndarray):
@@ -183,26 +134,13 @@ class Tagger:
                 continue
             # A copy, so that whoever keeps it does not keep the batch.
             found = dataclasses.replace(found, scores=np.array(scores[index], "float32"))
-            if not np.isfinite(found.scores).all():
-                raise ValueError(
-                    f"{found.name}: the model predicts NaN or infinity. Its weights are damaged, "
-                    "or its training diverged: take another checkpoint, such as best.keras"
-                )
-            labels = self._labels(found.scores)
+            check_scores(found.name, found.scores)
+            labels = given_labels(found.scores, self.thresholds, self.top_k)
             places = {}
             if self.attention:
                 places = self._places(labels, np.asarray(attention[index]), found.size)
             tags = tuple(self.label_names[label] for label in labels)
             yield dataclasses.replace(found, tags=tags, **places)
-
-    def _labels(self, scores):
-        """Numbers of the labels predicted, by falling score, the first of equals first."""
-        # float64: a threshold rounded to float32 could pass a score it should not.
-        scores = scores.astype("float64")
-        ranked = np.argsort(-scores, kind="stable")
-        if self.thresholds is None:
-            return ranked[: self.top_k or _TOP_K]
-        return ranked[(scores >= self.thresholds)[ranked]][: self.top_k]
 
     def _places(self, labels, attention, size):
         from keras_patchpu.datasets.read_image import placed
@@ -245,23 +183,18 @@ def peak_region(heat: np.ndarray) -> tuple[slice, slice] | None:
     return region
 
 
-def _with_attention(model):
+class _WithAttention(keras.Model):
     """A model of images to probabilities and attention, compiled as one."""
-    import keras
 
-    class WithAttention(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.classifier = model
+    def __init__(self, classifier):
+        super().__init__()
+        self.classifier = classifier
+        self.jit_compile = classifier.jit_compile
+        self.run_eagerly = classifier.run_eagerly
 
-        def call(self, images):
-            outputs = self.classifier.intermediates(images, training=False)
-            return outputs["probabilities"], outputs["attention"]
-
-    both = WithAttention()
-    both.jit_compile = model.jit_compile
-    both.run_eagerly = model.run_eagerly
-    return both
+    def call(self, images):
+        outputs = self.classifier.intermediates(images, training=False)
+        return outputs["probabilities"], outputs["attention"]
 
 
 class _Grid:

@@ -1,9 +1,7 @@
 """What is in one's own images, before a training."""
 
-import concurrent.futures
 import hashlib
 import io
-import os
 import pathlib
 import warnings
 
@@ -11,6 +9,10 @@ import numpy as np
 from PIL import Image
 
 from keras_patchpu.datasets.read_image import FORMATS, ImageError, read_image
+from keras_patchpu.utils.progress_bar import progress_bar
+from keras_patchpu.utils.read_ahead import read_ahead
+
+_AHEAD = 256  # images; of one that was read a digest and its size are kept
 
 
 def inspect_files(
@@ -20,7 +22,7 @@ def inspect_files(
     patch_size=64,
     max_pixels=100_000_000,
     few=10,
-    progress=None,
+    verbose=False,
 ):
     """Reads every image and counts.
 
@@ -31,7 +33,7 @@ def inspect_files(
         patch_size: Side of a patch in pixels. Defaults to `64`.
         max_pixels: As of `read_image`. Defaults to 100 million.
         few: Labels present in fewer training images are named. Defaults to `10`.
-        progress: Function of the number of images done and of all. Defaults to `None`.
+        verbose: Whether to show on stderr how far it is. Defaults to `False`.
 
     Returns:
         Dict of
@@ -56,7 +58,7 @@ def inspect_files(
     names = [name for part in parts for name in part.names]
     known = np.concatenate([part.labels for part in parts])
     in_train = np.arange(len(names)) < len(files)
-    looks = _look_at_all(parts, max_pixels, progress)
+    looks = _look_at_all(parts, max_pixels, verbose)
 
     labels = [
         {
@@ -127,19 +129,13 @@ def inspect_files(
     }
 
 
-def _look_at_all(parts, max_pixels, progress):
+def _look_at_all(parts, max_pixels, verbose):
     """A dict for each image, in parallel: reading and decoding release the interpreter's lock."""
     places = [(part, index) for part in parts for index in range(len(part))]
-    looks = []
-    workers = min(8, os.cpu_count() or 1)  # each may hold an image of `max_pixels`
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd files that it reads all the same
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            for look in pool.map(lambda place: _look(*place, max_pixels), places):
-                looks.append(look)
-                if progress is not None:
-                    progress(len(looks), len(places))
-    return looks
+        looks = read_ahead(lambda place: _look(*place, max_pixels), places, _AHEAD)
+        return list(progress_bar(looks, len(places), verbose))
 
 
 def _look(files, index, max_pixels):

@@ -1,7 +1,6 @@
 """All that `patchpu inspect` does with a table."""
 
 import pathlib
-import sys
 import warnings
 
 from keras_patchpu.datasets.table import load_table
@@ -39,7 +38,7 @@ def inspect_table(path, picture, image_size, patch_size, max_pixels, few, allow_
         patch_size=patch_size,
         max_pixels=max_pixels,
         few=few,
-        progress=_show_progress,
+        verbose=True,
     )
     print(report(found))
     unreadable = {entry["name"] for entry in found["unreadable"]}
@@ -51,10 +50,3 @@ def inspect_table(path, picture, image_size, patch_size, max_pixels, few, allow_
                 figure.savefig(temporary, dpi=110)
         print(f"\nsamples of the training images: {picture}")
     return unreadable
-
-
-def _show_progress(done, count):
-    """A line on stderr, written anew when the percentage changes."""
-    if 100 * done // count != 100 * (done - 1) // count:
-        end = "\n" if done == count else ""
-        print(f"\rreading images: {100 * done // count:3d} %", end=end, file=sys.stderr, flush=True)

@@ -4,14 +4,11 @@ import gc
 import itertools
 import os
 import pathlib
-import sys
-import time
-
-import keras
 
 from keras_patchpu.datasets import list_images
 from keras_patchpu.models.load_classifier import model_digest, model_file
 from keras_patchpu.tagging import Tagger
+from keras_patchpu.utils.progress_bar import progress_bar
 from keras_patchpu.utils.whole_files import check_output
 from patchpu.prediction.overlays import picture_names, write_overlay
 from patchpu.prediction.rows import Rows, check_settings, resume, settings_file
@@ -84,22 +81,20 @@ def predict_files(
     if done:
         print(f"{part}: going on after {done} of {len(names)} images")
 
-    started = time.perf_counter()
     with open(part, "a", encoding="utf-8", errors="surrogateescape", newline="") as file:
         if not done:
             rows.write_header(file)
-        bar = _progress_bar(len(names) - done)
-        for count, found in enumerate(tagger(itertools.islice(names, done, None)), start=1):
+        left = len(names) - done
+        tagged = progress_bar(tagger(itertools.islice(names, done, None)), left)
+        for count, found in enumerate(tagged, start=1):
             if found.error:
                 errors.add(found.error)
             elif overlays:  # before its row: an image with a row has its picture
                 picture = os.path.join(overlays, pictures[done + count - 1])
                 write_overlay(picture, found, tagger)
             rows.write(file, found)
-            if count % batch_size == 0 or count == len(names) - done:
+            if count % batch_size == 0 or count == left:
                 file.flush()
-                rate = count / (time.perf_counter() - started)
-                bar.update(count, [("images/s", rate)])
                 if overlays:
                     gc.collect()  # figures refer to themselves, and would pile up
         file.flush()
@@ -108,15 +103,6 @@ def predict_files(
     settings_file(part).unlink(missing_ok=True)
     print(f"{output}: {len(names)} images, {errors.count} of them could not be read")
     return errors
-
-
-def _progress_bar(target):
-    return keras.utils.Progbar(
-        target,
-        unit_name="image",
-        stateful_metrics=["images/s"],
-        interval=0.05 if sys.stdout.isatty() else 30,  # in a log each update is a line
-    )
 
 
 def _check_output(output, overwrite):

@@ -6,6 +6,8 @@ import sklearn.datasets
 
 from keras_patchpu.datasets import load_digit_scenes
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.fixture(scope="module")
 def bright_scenes():

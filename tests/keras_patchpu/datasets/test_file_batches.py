@@ -1,6 +1,9 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
+from backend import FEW_STEPS
 from PIL import Image
 
 from keras_patchpu.datasets import FileBatches, ImageError, ImageFiles
@@ -62,7 +65,7 @@ def test_fit_sees_the_same_batches_with_any_number_of_threads(tmp_path):
             [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
         )
         # A large rate: another order of the batches gives other weights.
-        model.compile(keras.optimizers.SGD(1e-4), "mse")
+        model.compile(keras.optimizers.SGD(1e-4), "mse", **FEW_STEPS)
         batches = FileBatches(files, (8, 8), 4, seed=1, cache_bytes=0, workers=workers)
         model.fit(batches, epochs=3, shuffle=False, verbose=0)
         return keras.ops.convert_to_numpy(model.layers[-1].kernel)
@@ -97,6 +100,45 @@ def test_augmentation_repeats_for_the_same_epoch(tmp_path):
     assert (image(0, 0) != image(1, 0)).any()
     with pytest.raises(ValueError, match="`seed`"):
         FileBatches(files, (8, 8), 4, augment=True)
+
+
+def test_two_batches_are_read_ahead_and_no_more(tmp_path):
+    files, asked = numbered(tmp_path), []
+
+    class Sources(list):
+        def __getitem__(self, index):
+            asked.append(index)
+            return super().__getitem__(index)
+
+    files = dataclasses.replace(files, sources=Sources(files.sources))
+    batches = FileBatches(files, (8, 8), 2, cache_bytes=0, workers=1)
+    batches[0]
+    batches.on_epoch_end()  # closes what is under way: what a thread had begun is done
+    assert set(asked) >= {0, 1} and len(asked) == len(set(asked)) and max(asked) <= 5
+
+
+def test_any_order_and_again_after_an_image_that_cannot_be_read(tmp_path):
+    files = numbered(tmp_path)
+    batches = FileBatches(files, (8, 8), 4, cache_bytes=0)
+    found = [batches[index][0][:, 0, 0, 0].tolist() for index in (2, 0, 0, 1, 2)]
+    first, second, third = [0, 10, 20, 30], [40, 50, 60, 70], [80, 90]
+    assert found == [third, first, first, second, third]
+    content = files.sources[5].read_bytes()
+    files.sources[5].write_bytes(b"")
+    with pytest.raises(ImageError, match="5.png: the file is empty"):
+        batches[1]
+    assert batches[2][0][:, 0, 0, 0].tolist() == third
+    files.sources[5].write_bytes(content)
+    assert batches[1][0][:, 0, 0, 0].tolist() == second
+
+
+def test_check_shows_how_far_it_is_where_it_is_wanted(tmp_path, capsys):
+    files = numbered(tmp_path)
+    FileBatches(files, (8, 8), 4).check(verbose=False)
+    assert capsys.readouterr() == ("", "")
+    FileBatches(files, (8, 8), 4).check()
+    output, errors = capsys.readouterr()
+    assert output == "" and "10/10" in errors
 
 
 def test_check_names_every_broken_image(tmp_path):

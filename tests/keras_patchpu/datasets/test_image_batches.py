@@ -3,6 +3,8 @@ import pytest
 
 from keras_patchpu.datasets import ImageBatches
 
+pytestmark = pytest.mark.no_backend
+
 
 def batches_of(epoch, seed=1):
     images = np.arange(10)[:, None, None, None]

@@ -5,6 +5,8 @@ import pytest
 
 from keras_patchpu.datasets import observe_uniform
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.mark.parametrize(
     "name, source, arguments",

@@ -10,6 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 from keras_patchpu.datasets.read_image import ImageError, original_size, placed, read_image
 
+pytestmark = pytest.mark.no_backend
+
 
 def encoded(image, kind="PNG", **options):
     file = io.BytesIO()
@@ -111,10 +113,10 @@ def test_bad_images_are_named_with_the_reason(tmp_path):
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded():
-    # 400 million pixels in a file of a few kilobytes
-    bomb = encoded(Image.new("1", (20_000, 20_000)), compress_level=9)
+    # More than 200 million pixels in a file of a few kilobytes.
+    bomb = encoded(Image.new("1", (14_200, 14_200)), compress_level=9)
     tracemalloc.start()
-    with pytest.raises(ImageError, match=r"400000000 pixels .*100,000,000.*--max-pixels"):
+    with pytest.raises(ImageError, match=r"201640000 pixels .*100,000,000.*--max-pixels"):
         read_image(bomb, (8, 8), name="bomb.png")
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
@@ -189,7 +191,7 @@ def test_bombs_of_every_format(bomb, max_pixels):
 
 
 def test_text_that_unpacks_to_more():
-    bomb = png_chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(200_000_000)))
+    bomb = png_chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(50_000_000)))
     tracemalloc.start()
     with pytest.raises(ImageError, match="bomb: damaged or unreadable"):
         read_image(png(4, 4, bomb), name="bomb")

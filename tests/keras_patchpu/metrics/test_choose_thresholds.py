@@ -18,6 +18,8 @@ from keras_patchpu.optimizers import Lamb
 from patchpu.training.run_folder import RunFolder
 from patchpu.training.save_progress import Progress
 
+pytestmark = pytest.mark.no_backend
+
 # One label, by falling score. Predicted down to the score: precision, recall, F1:
 # 0.9: 1/1 1/3 .5   0.8: 1/2 1/3 .4   0.6: 2/3 2/3 .667   0.5: 3/4 3/3 .857   0.2: 3/5 1 .75
 SCORES = np.array([0.9, 0.8, 0.6, 0.5, 0.2])[:, None]

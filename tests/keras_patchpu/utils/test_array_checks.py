@@ -4,6 +4,8 @@ import pytest
 from keras_patchpu.utils import array_checks
 from keras_patchpu.utils.array_checks import check_images, check_labels, check_pixels
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.mark.parametrize(
     "pixels",

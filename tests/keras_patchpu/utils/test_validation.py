@@ -13,6 +13,8 @@ from keras_patchpu.utils.validation import (
     check_positive_integer,
 )
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3)])
 def test_positive_integers_pass(value):
