@@ -1,17 +1,16 @@
-"""The results of many runs as data: one line a run, one table, one file of curves.
+"""The results of many runs as data: a line a run in `ledger.csv`, a line an epoch in `curves.csv`.
 
-Imports no framework.
+Cells are kept as they are written, so what is read and written again is the same to the byte.
 """
 
-import csv
-import importlib.resources
-import io
 import json
 import os
 import pathlib
-import statistics
+
+import pandas as pd
 
 from keras_patchpu.utils.whole_files import write_whole
+from patchpu.grids.table import notes, table
 from patchpu.training.config import differences
 from patchpu.training.run_files import finished_report, read_environment
 
@@ -40,18 +39,7 @@ COLUMNS = (
     "command",
     "settings",
 )
-# Columns of the table in percent, with their heads; one that no run has is left out.
-SCORES = {
-    "val_mAP": "val mAP, last epoch",
-    "best_val_mAP": "best epoch, chosen on the scored set",
-    "peak_in_box": "attention's peak in the box",
-    "attention_in_box": "attention inside the box",
-    "box_ap_30": "box AP, overlap 0.3",
-    "box_ap_50": "box AP, overlap 0.5",
-    "sharpened_peak_in_box": "sharpened: peak in the box",
-    "sharpened_in_box": "sharpened: inside the box",
-}
-_PAPER = {"paper_voc": "paper VOC", "paper_coco": "paper COCO"}
+_KEY = ["name", "seed"]
 _CURVES = ("val_mAP", "loss")
 _LEDGER, _TABLE, _CURVES_FILE = "ledger.csv", "table.md", "curves.csv"
 
@@ -138,35 +126,43 @@ def read_ledger(output):
         output: Folder of a grid's runs.
 
     Returns:
-        List of dicts of strings, but `seed` is an integer and `uncommitted_changes` a boolean.
+        `pandas.DataFrame` of strings, but `seed` is an integer and `uncommitted_changes` a
+        boolean.
 
     Raises:
         ValueError: It is no ledger, or has two lines for one run.
     """
     path = pathlib.Path(output, _LEDGER)
-    lines = _read_csv(path)
-    seen = set()
-    for number, line in enumerate(lines, start=2):
-        try:
-            line["seed"] = int(line["seed"])
-            line["uncommitted_changes"] = line["uncommitted_changes"] == "True"
-            whole = line["name"] and line["backend"] and None not in line
-            whole = whole and isinstance(json.loads(line["settings"]), dict)
-        except (KeyError, TypeError, ValueError):
-            whole = False
-        if not whole:
+    runs = _read_csv(path, COLUMNS)
+    for number, line in enumerate(runs.to_dict("records"), start=2):
+        if not _is_line(line):
             raise ValueError(f"{path}: row {number} is none of a ledger. Received: {line}")
-        if (line["name"], line["seed"]) in seen:
-            raise ValueError(
-                f"{path}: row {number} is a second one of {line['name']} seed {line['seed']}"
-            )
-        seen.add((line["name"], line["seed"]))
-    return lines
+    runs = runs.assign(
+        seed=runs["seed"].astype(int), uncommitted_changes=runs["uncommitted_changes"] == "True"
+    )
+    for place in runs.index[runs.duplicated(_KEY)]:
+        name, seed = runs.loc[place, _KEY]
+        raise ValueError(f"{path}: row {place + 2} is a second one of {name} seed {seed}")
+    return runs
 
 
 def read_curves(output):
-    """The lines of `curves.csv` in a folder: list of dicts of strings."""
-    return _read_csv(pathlib.Path(output, _CURVES_FILE))
+    """The lines of `curves.csv` in a folder: `pandas.DataFrame` of strings; `seed` is an integer.
+
+    Raises:
+        ValueError: It has no column of names, or a seed is no integer.
+    """
+    path = pathlib.Path(output, _CURVES_FILE)
+    curves = _read_csv(path, (*_KEY, "epoch", *_CURVES))
+    try:
+        return curves.assign(name=curves["name"], seed=curves["seed"].astype(int))
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} does not hold curves of runs: {error}") from error
+
+
+def lines_by_run(runs):
+    """Dict from name and seed to the line of a ledger, a dict."""
+    return runs.set_index(_KEY, drop=False).to_dict("index")
 
 
 def line_differences(run, line):
@@ -188,14 +184,14 @@ def write_ledger(grid, output):
         output: Folder of its runs.
 
     Returns:
-        The lines of the table's runs: list of dicts.
+        The lines of the table's runs: `pandas.DataFrame`.
 
     Raises:
         ValueError: The ledger has a line with other settings than the finished run of this name
             and seed, or is none. Nothing is written then.
     """
     found = {(run.name, run.seed): (run, folder) for run, folder in finished_runs(grid, output)}
-    old = {(line["name"], line["seed"]): line for line in read_ledger(output)}
+    old = lines_by_run(read_ledger(output))
     for key, (run, folder) in found.items():
         if key in old and line_differences(run, old[key]):
             wrong = "; ".join(line_differences(run, old[key]))
@@ -204,25 +200,30 @@ def write_ledger(grid, output):
                 "Take another folder for this grid, or delete the line"
             )
     new = {key: read_run(run.name, folder) for key, (run, folder) in found.items()}
-    rows = {**old, **new}
+    lines = {**old, **new}
     aside = {key: why for key in old if key not in new and (why := _why_aside(grid, old[key]))}
     places = {name: place for place, name in enumerate(grid.rows)}
-    inside = sorted({*rows} - {*aside}, key=lambda key: (places[key[0]], key[1]))
-    lines = [rows[key] for key in inside]
-
-    curves = {key: list(_curves(*pair)) for key, pair in found.items()}
-    for row in read_curves(output):
-        key = row.get("name"), int(row.get("seed") or -1)
-        if key in old and key not in new:
-            curves.setdefault(key, []).append(row)
+    inside = sorted({*lines} - {*aside}, key=lambda key: (places[key[0]], key[1]))
     order = [*inside, *aside]
-    write_whole(pathlib.Path(output, _LEDGER), _csv(COLUMNS, [rows[key] for key in order]))
-    write_whole(pathlib.Path(output, _TABLE), table(lines) + notes(grid, lines, aside))
-    curves = [row for key in order for row in curves.get(key, [])]
-    write_whole(
-        pathlib.Path(output, _CURVES_FILE), _csv(("name", "seed", "epoch", *_CURVES), curves)
-    )
-    return lines
+
+    curves = {key: own for key, own in read_curves(output).groupby(_KEY) if key in old}
+    curves |= {key: _curves(*pair) for key, pair in found.items()}
+    runs = _frame([lines[key] for key in inside], COLUMNS)
+    _write_csv(pathlib.Path(output, _LEDGER), _frame([lines[key] for key in order], COLUMNS))
+    write_whole(pathlib.Path(output, _TABLE), table(runs) + notes(grid, runs, aside))
+    curves = pd.concat([curves[key] for key in order if key in curves] or [pd.DataFrame()])
+    curves = _ordered(curves, (*_KEY, "epoch", *_CURVES))
+    _write_csv(pathlib.Path(output, _CURVES_FILE), curves)
+    return runs
+
+
+def _is_line(line):
+    try:
+        int(line["seed"])
+        settings = json.loads(line["settings"])
+    except (KeyError, ValueError):
+        return False
+    return bool(line["name"] and line["backend"] and isinstance(settings, dict))
 
 
 def _why_aside(grid, line):
@@ -232,111 +233,34 @@ def _why_aside(grid, line):
     return "; ".join(line_differences(grid.run(line["name"], line["seed"]), line))
 
 
-def table(rows):
-    """Markdown: one line a row, mean and standard deviation (n - 1) over its seeds.
-
-    Args:
-        rows: Lines of a ledger, as `write_ledger` returns or as read from `ledger.csv`.
-
-    Returns:
-        String. Beside rows that are named as a row of the paper's Table 1 stand its numbers.
-    """
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    scores = {
-        column: head
-        for column, head in SCORES.items()
-        if any(_number(row.get(column)) is not None for row in rows)
-    }
-    paper = paper_numbers()
-    heads = ["row", "seeds", *scores.values()]
-    heads += _PAPER.values() if any(name in paper for name in names) else []
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for name in names:
-        runs = [row for row in rows if row["name"] == name]
-        cells = [f"`{name}`", ", ".join(str(row["seed"]) for row in runs)]
-        cells += [_percent([row.get(column) for row in runs]) for column in scores]
-        cells += [paper.get(name, {}).get(column, "") for column in _PAPER]
-        lines.append(f"| {' | '.join(cells[: len(heads)])} |")
-    return "\n".join(lines) + "\n"
-
-
-def notes(grid, rows, aside=None):
-    """What a reader of the table has to know: what is missing, and what differs between runs.
-
-    Args:
-        grid: `Grid`.
-        rows: Lines of the ledger that are in the table.
-        aside: Dict from name and seed of those that are not to the reason. Defaults to `None`.
-
-    Returns:
-        Markdown.
-    """
-    done = {(row["name"], row["seed"]) for row in rows}
-    missing = [
-        f"{name} seed {seed}"
-        for name in grid.rows
-        for seed in grid.seeds
-        if (name, seed) not in done
-    ]
-    changed = [f"{row['name']} seed {row['seed']}" for row in rows if row["uncommitted_changes"]]
-    lines = [f"Not done yet: {', '.join(missing)}."] if missing else []
-    if changed:
-        lines.append(f"Run with uncommitted changes: {', '.join(changed)}.")
-    for column in ("commit", "backend", "machine", "keras"):
-        # No value is None in a run's folder, and an empty cell in a ledger.
-        values = sorted({str(row.get(column) or "unknown") for row in rows})
-        if len(values) > 1:
-            lines.append(f"The runs differ in {column}: {'; '.join(values)}.")
-    for (name, seed), why in (aside or {}).items():
-        lines.append(f"In the ledger but not in this table: {name} seed {seed} ({why}).")
-    return "".join(f"\n{line}\n" for line in lines)
-
-
-def _percent(values):
-    """`91.8 ± 1.0` in percent; nothing where a run does not have the number."""
-    values = [_number(value) for value in values]
-    if None in values:
-        return ""
-    mean, spread = mean_and_spread([100 * value for value in values])
-    return f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
-
-
-def mean_and_spread(values):
-    """Mean and standard deviation (n - 1) of numbers; the latter is `None` for one number."""
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def _number(value):
-    return None if value in (None, "") else float(value)
-
-
-def paper_numbers():
-    """Table 1 of the paper: dict from the row's name to its numbers, as strings."""
-    text = importlib.resources.files(__package__).joinpath("table1_paper.csv").read_text()
-    return {row["name"]: row for row in csv.DictReader(io.StringIO(text))}
-
-
 def _curves(run, folder):
     """What the lines of `metrics.csv` say, but for times."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            kept = {key: row[key] for key in row if key in _CURVES or key.startswith("wn_")}
-            yield {"name": run.name, "seed": run.seed, "epoch": int(row["epoch"]), **kept}
+    metrics = _read_csv(folder / "metrics.csv", ())
+    kept = [name for name in metrics if name in _CURVES or name.startswith("wn_")]
+    epochs = metrics["epoch"].astype(int)
+    return metrics[kept].assign(name=run.name, seed=run.seed, epoch=epochs)
 
 
-def _csv(columns, rows):
-    """Text of a CSV file; what rows have beyond the columns stands in columns behind them."""
-    columns = dict.fromkeys([*columns, *(key for row in rows for key in row)])
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+def _frame(lines, columns):
+    """Dicts as a `pandas.DataFrame`."""
+    # Of objects: a whole number stays one beside an empty cell.
+    return _ordered(pd.DataFrame(lines, dtype=object), columns)
 
 
-def _read_csv(path):
-    """Rows of a CSV file as dicts of strings; none if there is no file."""
+def _ordered(frame, columns):
+    """The frame with these columns first; what it has beyond them stands behind."""
+    return frame.reindex(columns=list(dict.fromkeys([*columns, *frame])))
+
+
+def _write_csv(path, frame):
+    write_whole(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _read_csv(path, columns):
+    """A CSV file as a `pandas.DataFrame` of strings; of no rows if there is no file."""
     if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return _frame([], columns)
+    try:
+        return pd.read_csv(path, dtype=object, keep_default_na=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is no table: {' '.join(str(error).split())}") from error

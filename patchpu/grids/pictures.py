@@ -1,16 +1,17 @@
 """Pictures of a ledger, the results of many runs, as matplotlib figures; see `visualize`."""
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from keras_patchpu.visualize.style import BLUE, DARK, GREY, ORANGE, new_figure
-from patchpu.grids.ledger import SCORES, mean_and_spread, paper_numbers
+from patchpu.grids.table import SCORES, numbers, paper_numbers
 
 _PAPER = {"paper_voc": ("the paper's, VOC", "D"), "paper_coco": ("the paper's, COCO", "s")}
 _BELOW = 0.25  # of the distance between rows
 _LEAST_SPAN = 1.0  # percent; less would make much of nothing
 
 
-def draw_table(rows, columns=("val_mAP",)):
+def draw_table(runs, columns=("val_mAP",)):
     """Draws the table of a ledger: a line for each row, a panel for each column, in percent.
 
     A dot is the mean over seeds, its bar one standard deviation (n - 1) to each side, the small
@@ -18,7 +19,7 @@ def draw_table(rows, columns=("val_mAP",)):
     numbers, in the panel of `val_mAP`: they are of other data unless the ledger is of VOC or COCO.
 
     Args:
-        rows: Lines of a ledger, see `experiments.ledger.read_ledger`.
+        runs: `pandas.DataFrame` of lines of a ledger, see `patchpu.grids.ledger.read_ledger`.
         columns: Columns of the ledger that hold shares. Rows without a number are left empty.
             Defaults to `("val_mAP",)`.
 
@@ -28,35 +29,31 @@ def draw_table(rows, columns=("val_mAP",)):
     Raises:
         ValueError: There is no row, or no run has a number in one of the columns.
     """
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    seeds = {
-        (name, column): [
-            100 * value for row in rows if row["name"] == name for value in _numbers([row], column)
-        ]
-        for name in names
-        for column in columns
-    }
+    scores = 100 * numbers(runs.reindex(columns=list(columns)))
     for column in columns:
-        if not any(seeds[name, column] for name in names):
+        if not scores[column].notna().any():
             raise ValueError(
-                f"Expected at least one run with a number in {column!r}. Received: {len(rows)} runs"
+                f"Expected at least one run with a number in {column!r}. Received: {len(runs)} runs"
             )
+    by_row = scores.groupby(runs["name"], sort=False)
+    means, spreads = by_row.mean(), by_row.std()
+    places = {name: place for place, name in enumerate(means.index)}
     width = min(4.4, 11 / len(columns))
-    figure = new_figure(1.4 + width * len(columns), 1.3 + 0.32 * len(names))
+    figure = new_figure(1.4 + width * len(columns), 1.3 + 0.32 * len(means))
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for axes, column in zip(panels, columns):
-        for place, name in enumerate(names):
-            values = seeds[name, column]
-            if not values:
-                continue
-            mean, spread = mean_and_spread(values)
-            style = {"color": BLUE, "markersize": 6, "capsize": 3, "zorder": 3}
-            mark = axes.errorbar(mean, place, xerr=spread, fmt="o", **style)
-            below = [place + _BELOW] * len(values)
-            axes.plot(values, below, "o", color=BLUE, alpha=0.5, markersize=2.5)
-        mark.set_label("mean and standard deviation over seeds")
+        style = {"color": BLUE, "markersize": 6, "capsize": 3, "zorder": 3}
+        label = "mean and standard deviation over seeds"
+        for name, mean in means[column].dropna().items():
+            spread = spreads.loc[name, column]
+            spread = None if np.isnan(spread) else spread
+            axes.errorbar(mean, places[name], xerr=spread, fmt="o", label=label, **style)
+            label = None
+        seeds = scores[column].dropna()
+        below = runs.loc[seeds.index, "name"].map(places) + _BELOW
+        axes.plot(seeds, below, "o", color=BLUE, alpha=0.5, markersize=2.5)
         if column == "val_mAP":
-            _draw_paper(axes, names)
+            _draw_paper(axes, places)
         axes.set_title(SCORES.get(column, column), fontsize=10)
         axes.set_xlabel("%", fontsize=9)
         lowest, highest = axes.get_xlim()
@@ -66,8 +63,8 @@ def draw_table(rows, columns=("val_mAP",)):
         axes.tick_params(labelsize=9)
         axes.grid(alpha=0.3)
         _bare(axes)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.4, -0.6)  # shared: the first row is the highest
+    panels[0].set_yticks(range(len(means)), means.index)
+    panels[0].set_ylim(len(means) - 0.4, -0.6)  # shared: the first row is the highest
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
@@ -79,7 +76,8 @@ def draw_curves(curves, column="val_mAP"):
     Blue are the row's seeds, grey the means of the other rows.
 
     Args:
-        curves: Lines of `curves.csv`, see `experiments.ledger.read_curves`.
+        curves: `pandas.DataFrame` of lines of `curves.csv`, see
+            `patchpu.grids.ledger.read_curves`.
         column: Column of it. Rows without a number are left out. Defaults to `"val_mAP"`.
 
     Returns:
@@ -88,32 +86,30 @@ def draw_curves(curves, column="val_mAP"):
     Raises:
         ValueError: There is no number in this column.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    seeds = {}  # by row and seed: epochs and values
-    for row in curves:
-        for value in _numbers([row], column):
-            points = seeds.setdefault(row["name"], {}).setdefault(int(row["seed"]), [])
-            points.append((int(row["epoch"]), value))
-    if not seeds:
+    values = numbers(curves.reindex(columns=["epoch", column])).assign(
+        name=curves["name"], seed=curves["seed"]
+    )
+    values = values.dropna(subset=[column])
+    if values.empty:
         raise ValueError(f"Expected numbers in {column!r}. Received: {len(curves)} rows without")
-    means = {name: _mean_curve(list(runs.values())) for name, runs in seeds.items()}
-    columns = min(len(seeds), 5)
-    lines = -(-len(seeds) // columns)
+    names = values["name"].unique()
+    means = values.groupby(["name", "epoch"])[column].mean()
+    columns = min(len(names), 5)
+    lines = -(-len(names) // columns)
     figure = new_figure(0.6 + 2.1 * columns, 2.0 * lines)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, runs) in zip(panels, seeds.items()):
-        for other, points in means.items():
-            if other != name:
-                axes.plot(*points, color=GREY, linewidth=0.7, alpha=0.6)
-        for points in runs.values():
-            axes.plot(*zip(*points), color=BLUE, linewidth=1.2, marker="o", markersize=2)
+    for axes, name in zip(panels, names):
+        for other in names[names != name]:
+            axes.plot(means[other], color=GREY, linewidth=0.7, alpha=0.6)
+        for _, own in values[values["name"] == name].groupby("seed", sort=False):
+            style = {"color": BLUE, "linewidth": 1.2, "marker": "o", "markersize": 2}
+            axes.plot(own["epoch"], own[column], **style)
         axes.set_title(name, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         _bare(axes)
-    for axes in panels[len(seeds) :]:
+    for axes in panels[len(names) :]:
         axes.set_visible(False)
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel(SCORES.get(column, column).partition(",")[0], fontsize=9)
@@ -124,52 +120,27 @@ def mean_negatives(curves, name):
     """The quality of a row's weak negatives by epoch, mean over its seeds.
 
     Args:
-        curves: Lines of `curves.csv`.
+        curves: `pandas.DataFrame` of lines of `curves.csv`.
         name: Name of the row.
 
     Returns:
         List of dicts for `visualize_results.draw_negatives_quality`; empty if the row has none.
     """
-    rows = [row for row in curves if row["name"] == name]
-    columns = [key for key in (rows[0] if rows else ()) if key.startswith("wn_")]
-    found = []
-    for epoch in sorted({int(row["epoch"]) for row in rows}):
-        own = [row for row in rows if int(row["epoch"]) == epoch]
-        values = {column: _numbers(own, column) for column in columns}
-        means = {key: float(np.mean(numbers)) for key, numbers in values.items() if numbers}
-        if means:
-            found.append({"epoch": epoch, **dict.fromkeys(columns), **means})
-    return found
+    own = curves[curves["name"] == name]
+    columns = [column for column in curves if column.startswith("wn_")]
+    means = numbers(own[columns]).groupby(own["epoch"].astype(int)).mean().dropna(how="all")
+    means = means.astype(object).where(means.notna(), None)
+    return means.reset_index().to_dict("records")
 
 
-def _draw_paper(axes, names):
-    paper = paper_numbers()
+def _draw_paper(axes, places):
+    paper = numbers(paper_numbers())
     for column, (label, marker) in _PAPER.items():
-        points = [
-            (float(paper[name][column]), place)
-            for place, name in enumerate(names)
-            if name in paper and paper[name][column]
-        ]
-        if points:
+        known = paper.loc[paper.index.isin(places), column].dropna()
+        if len(known):
             colour = ORANGE if column == "paper_voc" else DARK
             style = {"facecolors": "none", "edgecolors": colour, "s": 28, "zorder": 2}
-            axes.scatter(*zip(*points), marker=marker, label=label, **style)
-
-
-def _mean_curve(runs):
-    """Epochs, and the mean over the runs that have the epoch."""
-    values = {}
-    for points in runs:
-        for epoch, value in points:
-            values.setdefault(epoch, []).append(value)
-    return sorted(values), [float(np.mean(values[epoch])) for epoch in sorted(values)]
-
-
-def _numbers(rows, column):
-    """Values of a column as numbers, without empty cells and NaN."""
-    cells = [row.get(column) for row in rows]
-    numbers = [float(cell) for cell in cells if cell not in (None, "")]
-    return [number for number in numbers if np.isfinite(number)]
+            axes.scatter(known, known.index.map(places), marker=marker, label=label, **style)
 
 
 def _bare(axes):

@@ -1,4 +1,4 @@
-"""Runs a grid: each run in a process of its own, several at a time. Imports no framework."""
+"""Runs a grid: each run in a process of its own, several at a time."""
 
 import dataclasses
 import importlib.util
@@ -11,11 +11,7 @@ import time
 import yaml
 
 from keras_patchpu.utils.whole_files import write_whole
-from patchpu.grids.ledger import (
-    line_differences,
-    read_ledger,
-    write_ledger,
-)
+from patchpu.grids.ledger import line_differences, lines_by_run, read_ledger, write_ledger
 from patchpu.grids.progress import GridProgress
 from patchpu.training.config import differences
 from patchpu.training.lock import lock_folder
@@ -66,7 +62,7 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
         done = _check(runs, output, backend)
         write_ledger(grid, output)
         queue = [run for run in runs if run not in done]
-        progress = GridProgress(runs, done, jobs)
+        progress = GridProgress(runs, done)
         running, failures = [], []
         try:
             while (queue or running) and not received:
@@ -89,7 +85,7 @@ def run_grid(grid, output, rows=None, seeds=None, jobs=1, backend="tensorflow", 
                 if not ended:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
         finally:
-            progress.live([])
+            progress.close()
             _stop([process for _, process, _ in running])
     if received:
         print("stopped; the same command goes on", flush=True)
@@ -147,7 +143,7 @@ def num_cores():
 
 def _check(runs, output, backend):
     """The runs that are done; an error names those that cannot be gone on with."""
-    ledger = {(line["name"], line["seed"]): line for line in read_ledger(output)}
+    ledger = lines_by_run(read_ledger(output))
     done, refused = [], []
     for run in runs:
         folder = output / run.folder_name
