@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from code_blocks import run_python
 
+pytestmark = pytest.mark.no_backend
+
 ROOT = pathlib.Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DIGITS = ROOT / "results" / "digits"
@@ -34,7 +36,6 @@ def mean_and_spread(runs, column):
     return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
 
 
-@pytest.mark.no_backend
 @pytest.mark.parametrize(
     ("folder", "ledger", "column", "names"),
     [
@@ -53,7 +54,6 @@ def test_a_table_is_made_of_its_ledger(folder, ledger, column, names):
         assert cells[: len(SCORES)] == [mean_and_spread(own, score) for score in SCORES]
 
 
-@pytest.mark.no_backend
 def test_the_first_number_is_that_of_the_command():
     (run,) = [
         run for run in read_ledger(DIGITS / "runs.csv") if (run["loss"], run["seed"]) == ("wn", "0")
@@ -61,7 +61,6 @@ def test_the_first_number_is_that_of_the_command():
     assert f"`final val mAP {float(run['val_mAP']):.4f}`" in README
 
 
-@pytest.mark.no_backend
 def test_the_rows_that_are_shown_are_of_the_table():
     rows = rows_of((TABLE_1 / "table.md").read_text())
     shown = rows_of(README)
@@ -71,7 +70,6 @@ def test_the_rows_that_are_shown_are_of_the_table():
         assert cells == rows[name][: len(cells)]
 
 
-@pytest.mark.no_backend
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_links_lead_to_files(target):
     assert (ROOT / target).exists()

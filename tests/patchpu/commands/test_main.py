@@ -13,6 +13,8 @@ import pytest
 import patchpu
 import patchpu.commands.train
 
+pytestmark = pytest.mark.no_backend
+
 ROOT = pathlib.Path(__file__).parents[3]
 PROGRAM = """
 import json, runpy, sys

@@ -13,6 +13,11 @@ from patchpu.__main__ import main
 from patchpu.training.config import TrainConfig
 from patchpu.training.run import train
 
+# Their way through a run is that of test_run.py.
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX compiles these for minutes"
+)
+
 SETTINGS = {**SMALL, "schedule": "constant"}
 
 
