@@ -8,7 +8,8 @@ import sys
 import tarfile
 import zipfile
 
-PACKAGE = "keras_patchpu"
+NAME = "keras_patchpu"
+PACKAGES = ("keras_patchpu/", "patchpu/")
 # What is no part of an sdist, of the files that Git knows.
 NOT_IN_SDIST = {".gitattributes"}
 
@@ -30,13 +31,16 @@ def main(*paths):
         found = set(archive.namelist())
         (metadata,) = [name for name in found if name.endswith(".dist-info/METADATA")]
         metadata = email.message_from_bytes(archive.read(metadata))
-    wanted = {name for name in tracked if name.startswith(f"{PACKAGE}/")} | {"patchpu.py"}
+    wanted = {name for name in tracked if name.startswith(PACKAGES)}
     expect("missing in the wheel", wanted - found)
     expect(
         "in the wheel by accident",
-        {name for name in found - wanted if not re.match(rf"{PACKAGE}-[\w.]+\.dist-info/", name)},
+        {name for name in found - wanted if not re.match(rf"{NAME}-[\w.]+\.dist-info/", name)},
     )
-    expect("wanted in the wheel's package", {f"{PACKAGE}/py.typed"} - found)
+    expect(
+        "missing in the packages",
+        {"keras_patchpu/py.typed", "patchpu/__main__.py"} - found,
+    )
     links = re.findall(r"\]\((?!https?:|#)([^)]*)\)", metadata.get_payload())
     expect("links to files in the description, which lead nowhere on a package index", links)
     print(f"{pathlib.Path(wheel).name}: {len(wanted)} files; the description has no such link")

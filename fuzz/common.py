@@ -1,7 +1,6 @@
-"""What the fuzz targets share: imports without Keras, seeds, and libFuzzer's options."""
+"""What the fuzz targets share: imports that the fuzzer follows, seeds, and libFuzzer's options."""
 
 import contextlib
-import importlib.util
 import pathlib
 import shutil
 import sys
@@ -10,22 +9,14 @@ import tempfile
 import atheris
 
 HERE = pathlib.Path(__file__).resolve().parent
-# Their `__init__.py` import Keras, which no reader needs.
-PACKAGES = ("keras_patchpu", "keras_patchpu.datasets", "keras_patchpu.experiments")
 OPTIONS = {"timeout": 60, "rss_limit_mb": 6144, "print_final_stats": 1}
 
 
 @contextlib.contextmanager
 def instrumented(*others):
-    """While it lasts, modules of the package, and of `others`, tell the fuzzer where they go."""
+    """While it lasts, modules of the packages, and of `others`, tell the fuzzer where they go."""
     sys.path.insert(0, str(HERE.parent))
-    for name in PACKAGES:
-        spec = importlib.util.find_spec(name)
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], child, sys.modules[name])
-    with atheris.instrument_imports(include=["keras_patchpu", *others]):
+    with atheris.instrument_imports(include=["keras_patchpu", "patchpu", *others]):
         yield
 
 

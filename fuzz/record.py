@@ -32,7 +32,7 @@ def main():
     target, seconds = sys.argv[1], int(sys.argv[2])
     command = ["python", f"fuzz/fuzz_{target}.py", f"-max_total_time={seconds}"]
     commit = git("rev-parse", "HEAD")
-    if git("status", "--porcelain", "--", "keras_patchpu"):
+    if git("status", "--porcelain", "--", "keras_patchpu", "patchpu"):
         commit += "-dirty"
     log = pathlib.Path(tempfile.gettempdir(), f"fuzz-{target}.log")
     with log.open("w") as file:

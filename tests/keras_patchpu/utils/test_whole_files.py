@@ -13,6 +13,8 @@ from keras_patchpu.utils.whole_files import (
     write_whole,
 )
 
+pytestmark = pytest.mark.no_backend
+
 
 def test_a_file_takes_the_place_of_another_only_in_the_end(tmp_path):
     path = tmp_path / "model.keras"

@@ -18,6 +18,8 @@ from keras_patchpu.visualize import (
     draw_weak_negatives,
 )
 
+pytestmark = pytest.mark.no_backend
+
 HEAT = np.array([[0.0, 1.0], [2.0, 4.0]])
 
 

@@ -11,6 +11,8 @@ from keras_patchpu.visualize import (
     draw_negatives_quality,
 )
 
+pytestmark = pytest.mark.no_backend
+
 QUALITY = [
     {"epoch": 1, "precision": 0.9, "recall": 0.8, "auc": 0.5, "absent_share": 0.9}
     | {"mean_weight_absent": 0.8, "mean_weight_present": 0.7},

@@ -12,6 +12,8 @@ import pytest
 import patchpu.commands.train
 from patchpu.__main__ import COMMANDS, main
 
+pytestmark = pytest.mark.no_backend
+
 ROOT = pathlib.Path(__file__).parents[3]
 PROGRAM = """
 import json, runpy, sys

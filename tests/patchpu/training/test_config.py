@@ -12,6 +12,8 @@ from patchpu.training.losses import LOSSES
 from patchpu.training.presets import PRESETS
 from patchpu.training.setting import help_of
 
+pytestmark = pytest.mark.no_backend
+
 
 def test_defaults_are_the_papers():
     config = TrainConfig()

@@ -7,6 +7,8 @@ import pytest
 from keras_patchpu.utils.validation import FileError
 from patchpu.training.metrics_file import read_metrics, score_of
 
+pytestmark = pytest.mark.no_backend
+
 COLUMNS = ("epoch", "loss", "val_mAP", "seconds")
 TEXT = "epoch,loss,val_mAP,seconds\r\n1,2.5,0.25,9.5\r\n2,1.5,,8.0\r\n3,1.25,0.5,8.5\r\n"
 

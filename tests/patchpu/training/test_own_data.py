@@ -15,6 +15,11 @@ from patchpu.commands.train import parse_train_config
 from patchpu.training.config import TrainConfig
 from patchpu.training.run import train
 
+# Their way through a run is that of test_run.py.
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX compiles these for minutes"
+)
+
 SETTINGS = {**SMALL, "schedule": "constant"}
 
 

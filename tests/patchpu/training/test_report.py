@@ -21,6 +21,11 @@ from patchpu.training.data import RunData, load_data
 from patchpu.training.report import write_report
 from patchpu.training.run_folder import RunFolder
 
+# Their way through a run is that of test_run.py.
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX compiles these for minutes"
+)
+
 # The four quarters of the image in reading order, then the whole.
 TOP_LEFT, TOP_RIGHT, BOTTOM_RIGHT = [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]
 QUALITY = (

@@ -14,6 +14,8 @@ from small import calibrated_classifier
 
 from patchpu.commands.predict import main as predict
 
+pytestmark = pytest.mark.no_backend
+
 ROOT = pathlib.Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "howto" / "several_machines.md"
 

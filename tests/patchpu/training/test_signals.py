@@ -5,6 +5,8 @@ import pytest
 
 from patchpu.training.signals import collected_signals
 
+pytestmark = pytest.mark.no_backend
+
 
 def test_signals_are_collected_and_then_do_what_they_did():
     before = signal.getsignal(signal.SIGTERM)
