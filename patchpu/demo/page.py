@@ -18,7 +18,8 @@ _BY_SLIDERS = "By sliders"
 _CSS = """
 .gradio-container { width: 100% !important; max-width: 1360px !important; }
 #overlay img { max-height: 68vh; }
-#examples .grid-container { grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)); }
+#examples .grid-container { grid: auto / repeat(auto-fill, minmax(60px, 1fr)); }
+#examples .thumbnail-item { height: auto; aspect-ratio: 1; }
 #examples .caption-label { display: none; }
 #tags .wrap { flex-direction: column; flex-wrap: nowrap; max-height: 62vh; overflow-y: auto; }
 #tags label { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }

@@ -29,7 +29,7 @@ def serve(model, examples, host, port, max_pixels):
         ImportError: Gradio is not installed.
         SystemExit: 128 + the number of the signal that ended it.
     """
-    port = _free_port(host, port)
+    port = free_port(host, port)
     with contextlib.ExitStack() as stack:
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # some would leave the folder behind
             number = getattr(signal, name, None)
@@ -43,7 +43,9 @@ def serve(model, examples, host, port, max_pixels):
         }
         try:  # an optional package, that reads the environment when it is imported
             from patchpu.demo.page import LOOK, make_page
-        except ImportError as error:
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
             raise ImportError(
                 "`patchpu demo` needs Gradio: pip install 'keras_patchpu[demo]'"
             ) from error
@@ -94,7 +96,7 @@ def _end(number, _):
     raise SystemExit(128 + number)
 
 
-def _free_port(host, port):
+def free_port(host, port):
     """The port, or for 0 one that is free, if it can be listened on: Gradio says no reason."""
     if not 0 <= port <= _LARGEST_PORT:
         raise ValueError(f"Expected --port from 0 to {_LARGEST_PORT}. Received: {port}")
