@@ -19,6 +19,7 @@ _CSS = """
 .gradio-container { width: 100% !important; max-width: 1360px !important; }
 #overlay img { max-height: 68vh; }
 #examples .grid-container { grid: auto / repeat(auto-fill, minmax(60px, 1fr)); }
+#examples .grid-wrap { min-height: 0; padding-top: 2rem; }
 #examples .thumbnail-item { height: auto; aspect-ratio: 1; }
 #examples .caption-label { display: none; }
 #tags .wrap { flex-direction: column; flex-wrap: nowrap; max-height: 62vh; overflow-y: auto; }
