@@ -163,8 +163,14 @@ def make_page(explainer, examples=(), name="model"):
                             for title, start in zip(titles, starts)
                         ]
 
-        hidden = {"api_visibility": "private", "show_progress": "hidden"}
+        # Of uses that follow each other quickly the last counts.
+        hidden = {
+            "api_visibility": "private",
+            "show_progress": "hidden",
+            "trigger_mode": "always_last",
+        }
         asking = {"concurrency_limit": 1, "concurrency_id": "model", **hidden}
+        light = {"concurrency_limit": 8, **hidden}
         settings = [view, rule, *sliders]
         everything = [state, upload, overlay, told, tags, download]
         upload.upload(on_upload, [upload, *settings], everything, **asking)
@@ -172,8 +178,6 @@ def make_page(explainer, examples=(), name="model"):
             pictures.select(on_example, settings, everything, **asking)
             page.load(on_open, settings, everything, **asking)
         gr.on([tags.input, view.input], show_place, [state, tags, view], [overlay, told], **asking)
-        # Of changes that follow each other quickly the last counts.
-        light = {"concurrency_limit": 8, "trigger_mode": "always_last", **hidden}
         given = [state, tags]
         rule.input(show_tags, [*given, rule, *sliders], [tags, download], **light)
         moves = [slider.input for slider in sliders]
