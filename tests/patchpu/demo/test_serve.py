@@ -1,15 +1,16 @@
 """The command `patchpu demo`: how it starts, fails and ends."""
 
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 
 import pytest
 
 from patchpu.commands import demo
-from patchpu.demo import serve
 
 
 @pytest.fixture(autouse=True)
@@ -56,47 +57,29 @@ def test_without_the_extra(folder, monkeypatch, capsys):
     assert "pip install 'keras_patchpu[demo]'" in capsys.readouterr().err
 
 
-class _Joined:
-    """Stands in for the server's thread: waiting for its end brings a signal."""
-
-    def __init__(self, thread, on_join):
-        self._thread, self._on_join = thread, on_join
-
-    def join(self, timeout=None):
-        if timeout is None:
-            self._on_join()
-        self._thread.join(timeout)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_the_model_until_a_signal(gradio, folder, monkeypatch, capsys, number):
-    launch, addresses = serve.launch, []
-
-    def launch_and_visit(page, host, port, look):
-        launch(page, host, port, look)
-        addresses.append((host, port))
-        page.server.thread = _Joined(page.server.thread, visit_and_end)
-
-    def visit_and_end():
-        host, port = addresses[0]
-        with urllib.request.urlopen(f"http://{host}:{port}", timeout=60) as answer:
-            assert answer.status == 200
-        assert os.listdir(os.environ["GRADIO_TEMP_DIR"])
-        os.kill(os.getpid(), number)
-
-    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    monkeypatch.setattr(serve, "launch", launch_and_visit)
-    monkeypatch.chdir(folder)
-    with pytest.raises(SystemExit) as ended:
-        demo.main(["last.keras", "--port", "0", "--examples", "0.png", "notes.txt"])
-    assert ended.value.code == 128 + number
-    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
-    ((host, port),) = addresses
-    assert host == "127.0.0.1" and port > 0
-    with pytest.raises(OSError):
-        socket.create_connection((host, port))
-    output, errors = capsys.readouterr()
-    assert output.endswith(f"The page is at http://127.0.0.1:{port} until Ctrl-C\n")
-    assert "left out of the examples: notes.txt: not an image" in errors
-    assert not os.path.exists(os.environ["GRADIO_TEMP_DIR"])
-    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
+def test_the_command_serves_the_model_until_a_signal(gradio, folder, tmp_path, number):
+    command = [sys.executable, "-m", "patchpu", "demo", "last.keras", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--examples", "0.png", "notes.txt"],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            address = re.fullmatch(r"The page is at (http://127.0.0.1:\d+) until Ctrl-C\n", line)
+            with urllib.request.urlopen(address[1], timeout=60) as answer:
+                assert answer.status == 200
+            (of_the_process,) = tmp_path.glob("patchpu-demo-*")
+            assert any(of_the_process.iterdir())  # the examples
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 128 + number
+    assert output == "" and "left out of the examples: notes.txt: not an image" in errors
+    assert "Traceback" not in errors
+    assert not of_the_process.exists()
