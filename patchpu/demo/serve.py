@@ -3,18 +3,19 @@
 import contextlib
 import os
 import signal
-import sys
+import socket
 import tempfile
 
-from keras_patchpu.utils.validation import FileError
+from keras_patchpu.models.load_classifier import load_classifier, model_file
+from keras_patchpu.tagging import Explainer
+from patchpu.demo.examples import digit_examples, image_examples
+from patchpu.training.run_files import run_of_model
 
-_EXAMPLES = 24
-_EXAMPLE_SIDE = 128
 _LARGEST_PORT = 65535
 
 
 def serve(model, examples, host, port, max_pixels):
-    """Shows the page until Ctrl-C or SIGTERM.
+    """Shows the page until a signal.
 
     Args:
         model: Path of a .keras file or of a run folder.
@@ -24,83 +25,86 @@ def serve(model, examples, host, port, max_pixels):
 
     Raises:
         ValueError: An argument is wrong.
+        OSError: Host or port cannot be had.
         ImportError: Gradio is not installed.
         SystemExit: 128 + the number of the signal that ended it.
     """
-    if not 0 <= port <= _LARGEST_PORT:
-        raise ValueError(f"Expected --port from 0 to {_LARGEST_PORT}. Received: {port}")
+    port = free_port(host, port)
     with contextlib.ExitStack() as stack:
-        for name in ("SIGTERM", "SIGHUP"):  # by themselves they would leave the folder behind
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # some would leave the folder behind
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 stack.callback(signal.signal, number, signal.signal(number, _end))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="patchpu-demo-"))
-        # Read when Gradio is imported, or later: no telemetry, and uploads end with the process.
-        os.environ |= {
+        os.environ |= {  # no telemetry, and uploads end with the process
             "GRADIO_ANALYTICS_ENABLED": "False",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "GRADIO_TEMP_DIR": folder,
         }
-        _check_gradio()
-        from keras_patchpu.models.load_classifier import load_classifier, model_file
-        from keras_patchpu.tagging import Explainer
-        from patchpu.demo.examples import digit_scenes
-        from patchpu.demo.page import listen, make_page, make_server
-        from patchpu.training.run_files import run_of_model
-
-        listening = stack.enter_context(listen(host, port))
-        path = model_file(model)
-        run = run_of_model(path)
-        model = load_classifier(path, compile=False)
-        explainer = Explainer(model, max_pixels)
+        try:  # an optional package, that reads the environment when it is imported
+            from patchpu.demo.page import LOOK, make_page
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
+            raise ImportError(
+                "`patchpu demo` needs Gradio: pip install 'keras_patchpu[demo]'"
+            ) from error
+        file = model_file(model)
+        classifier = load_classifier(file, compile=False)
+        explainer = Explainer(classifier, max_pixels)
+        run = run_of_model(file)
         if examples is None:
-            examples = digit_scenes(model, run or path.parent)
+            examples = digit_examples(classifier, run or file.parent)
         else:
-            from keras_patchpu.datasets import list_images
-
-            images = list_images(examples)[:_EXAMPLES]
-            examples = [(image, image) for image in images]
-        name = run.resolve().name if run else path.stem
-        page = make_page(explainer, _with_pictures(examples, explainer.max_pixels), name)
-        server = make_server(page, listening)
+            examples = image_examples(examples, explainer.max_pixels)
+        page = make_page(explainer, examples, run.resolve().name if run else file.stem)
         host = f"[{host}]" if ":" in host else host
-        port = listening.getsockname()[1]
+        stack.callback(page.close, verbose=False)
+        launch(page, host, port, LOOK)
+        page.server.config.timeout_graceful_shutdown = 1  # pages that are open keep a connection
         print(f"The page is at http://{host}:{port} until Ctrl-C", flush=True)
-        server.run(sockets=[listening])
+        page.server.thread.join()
+
+
+def launch(page, host, port, look):
+    """Starts the server of a page in a thread, with all switched off that reaches out.
+
+    Args:
+        page: `gradio.Blocks`.
+        host, port: Where to listen.
+        look: Options of `gradio.Blocks.launch` for how it looks.
+    """
+    page.launch(
+        server_name=host,
+        server_port=port,
+        max_file_size="100mb",
+        state_session_capacity=200,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        **look,
+    )
 
 
 def _end(number, _):
     raise SystemExit(128 + number)
 
 
-def _check_gradio():
+def free_port(host, port):
+    """The port, or for 0 one that is free, if it can be listened on: Gradio says no reason."""
+    if not 0 <= port <= _LARGEST_PORT:
+        raise ValueError(f"Expected --port from 0 to {_LARGEST_PORT}. Received: {port}")
     try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "`patchpu demo` needs Gradio: pip install 'keras_patchpu[demo]'"
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.create_server(address[:2], family=family) as listening:
+            return listening.getsockname()[1]
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {host}, port {port}: {error.strerror}. Give another --host or --port"
         ) from error
-
-
-def _with_pictures(examples, max_pixels):
-    """Triples of a name, an image and a small picture of it; without those that cannot be read."""
-    import numpy as np
-    from PIL import Image
-
-    from keras_patchpu.datasets.read_image import read_image
-
-    readable = []
-    for name, source in examples:
-        pixels = source
-        if not isinstance(source, np.ndarray):
-            try:
-                pixels = read_image(source, max_pixels=max_pixels)
-            except FileError as error:
-                print(f"left out of the examples: {error}", file=sys.stderr)
-                continue
-        small = Image.fromarray(pixels)
-        small.thumbnail((_EXAMPLE_SIDE, _EXAMPLE_SIDE))
-        readable.append((name, source, np.asarray(small)))
-    if examples and not readable:
-        raise ValueError("None of the --examples can be read")
-    return readable

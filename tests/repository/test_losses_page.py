@@ -4,6 +4,7 @@ import pathlib
 import runpy
 
 import pytest
+
 from patchpu.training.losses import LOSSES
 
 pytestmark = pytest.mark.no_backend

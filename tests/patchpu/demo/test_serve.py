@@ -1,0 +1,85 @@
+"""The command `patchpu demo`: how it starts, fails and ends."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from patchpu.commands import demo
+
+
+@pytest.fixture(autouse=True)
+def undone(monkeypatch):
+    """What the command sets for its own process is undone after each test."""
+    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["none.keras"], "There is no model none.keras"),
+        (["last.keras", "--examples", "none*.png"], "Received: none*.png"),
+        (["last.keras", "--examples", "notes.txt"], "None of the --examples can be read"),
+        (["last.keras", "--port", "70000"], "Expected --port from 0 to 65535. Received: 70000"),
+        (["last.keras", "--max-pixels", "0"], "Expected `max_pixels` to be a positive integer"),
+        (["last.keras", "--host", "999.1.1.1"], "cannot listen on 999.1.1.1"),
+    ],
+)
+def test_errors_of_the_command(gradio, folder, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as ended:
+        demo.main([*arguments, *(() if "--port" in arguments else ("--port", "0"))])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("patchpu demo: error: ") and message in error
+
+
+def test_a_port_that_is_taken(gradio, folder, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as ended:
+        port = str(taken.getsockname()[1])
+        demo.main([str(folder), "--port", port])
+    assert ended.value.code == 2
+    assert f"cannot listen on 127.0.0.1, port {port}" in capsys.readouterr().err
+
+
+def test_without_the_extra(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "patchpu.demo.page", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        demo.main([str(folder)])
+    assert ended.value.code == 2
+    assert "pip install 'keras_patchpu[demo]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_the_model_until_a_signal(gradio, folder, tmp_path, number):
+    command = [sys.executable, "-m", "patchpu", "demo", "last.keras", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--examples", "0.png", "notes.txt"],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            address = re.fullmatch(r"The page is at (http://127.0.0.1:\d+) until Ctrl-C\n", line)
+            with urllib.request.urlopen(address[1], timeout=60) as answer:
+                assert answer.status == 200
+            (of_the_process,) = tmp_path.glob("patchpu-demo-*")
+            assert any(of_the_process.iterdir())  # the examples
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 128 + number
+    assert output == "" and "left out of the examples: notes.txt: not an image" in errors
+    assert "Traceback" not in errors
+    assert not of_the_process.exists()
