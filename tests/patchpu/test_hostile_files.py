@@ -209,9 +209,12 @@ def finished(tmp_path_factory):
         hidden_units=6,
         output=str(folder / "run"),
     )
-    last = folder / "run" / "last"
-    last.mkdir(parents=True)
+    (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_text(config.to_yaml())
+    head = "epoch,loss,val_mAP,val_reciprocal_rank,seconds"
+    (folder / "run" / "metrics.csv").write_text(f"{head}
+1,0.5,0.5,0.5,1.0
+")
     model = make_model(config, 3, LABELS)
     model.compile(make_optimizer(config, 1), make_loss(config, 1.4, 5, 3))
     model.optimizer.build(model.trainable_variables)
