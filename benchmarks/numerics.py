@@ -23,9 +23,8 @@ from keras import ops
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from tests.backend import gradient, numpy  # noqa: E402
-
 from keras_patchpu import layers, losses  # noqa: E402
+from tests.helpers.backend import gradient, numpy  # noqa: E402
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 COLUMNS = ("what", "dtype", "range", "worst absolute error", "worst relative error", "where")

@@ -212,9 +212,7 @@ def finished(tmp_path_factory):
     (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_text(config.to_yaml())
     head = "epoch,loss,val_mAP,val_reciprocal_rank,seconds"
-    (folder / "run" / "metrics.csv").write_text(f"{head}
-1,0.5,0.5,0.5,1.0
-")
+    (folder / "run" / "metrics.csv").write_text(f"{head}\n1,0.5,0.5,0.5,1.0\n")
     model = make_model(config, 3, LABELS)
     model.compile(make_optimizer(config, 1), make_loss(config, 1.4, 5, 3))
     model.optimizer.build(model.trainable_variables)

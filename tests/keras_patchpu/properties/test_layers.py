@@ -1,12 +1,12 @@
 """What holds of the layers for every input of their domain."""
 
+import drawn
 import numpy as np
 import pytest
 from backend import gradient, numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
-from properties import drawn
 
 from keras_patchpu.layers import (
     CodebookAttentionPool,

@@ -2,9 +2,11 @@
 
 import inspect
 
+import drawn
 import numpy as np
 import pytest
 from backend import numpy
+from generic_cases import CASES
 from generic_checks import (
     constructor_arguments,
     loss_and_gradients,
@@ -13,8 +15,6 @@ from generic_checks import (
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
-from properties import drawn
-from test_generic_checks import CASES
 
 from keras_patchpu.losses import weak_negatives
 

@@ -1,10 +1,10 @@
 """What holds of the metrics for every input of their domain."""
 
+import drawn
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from properties import drawn
 
 from keras_patchpu.layers import PatchExtractor
 from keras_patchpu.metrics import (

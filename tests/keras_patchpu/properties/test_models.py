@@ -1,11 +1,11 @@
 """What holds of the classifiers for every image, and what they refuse."""
 
+import drawn
 import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from properties import drawn
 from small import calibrated_classifier, small_classifier, small_images
 
 from keras_patchpu import losses

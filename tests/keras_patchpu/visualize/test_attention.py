@@ -1,12 +1,11 @@
 """Pictures: what is in the arrays and on the axes, and what is refused."""
 
-import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from figures import is_drawable, rectangles
 
 from keras_patchpu import visualize
 from keras_patchpu.visualize import (
@@ -21,19 +20,6 @@ from keras_patchpu.visualize import (
 pytestmark = pytest.mark.no_backend
 
 HEAT = np.array([[0.0, 1.0], [2.0, 4.0]])
-
-
-def is_drawable(figure):
-    """Whether matplotlib can lay the figure out and write it as a PNG."""
-    assert isinstance(figure, Figure)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue().startswith(b"\x89PNG")
-
-
-def rectangles(axes):
-    """Edges `(left, bottom, right, top)` of the unfilled rectangles, in data units."""
-    return [patch.get_bbox().extents for patch in axes.patches if not patch.get_fill()]
 
 
 def test_import_does_not_import_matplotlib():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_visualize import is_drawable, rectangles
+from figures import is_drawable, rectangles
 
 from keras_patchpu.metrics import ScoreMapHeat
 from keras_patchpu.visualize import (

@@ -13,14 +13,12 @@ import yaml
 from backend import numpy
 from code_blocks import blocks
 from hub import Hub
-from patchpu.training.save_progress import Progress
 from PIL import Image
 from small import small_classifier, small_images
 from tiny_runs import tiny
 
 from keras_patchpu.losses import WeakNegative
 from keras_patchpu.models import ResNetClassifier
-from keras_patchpu.utils.whole_files import save_whole
 from patchpu.card.model_card import model_card
 from patchpu.card.texts import CITATION
 from patchpu.commands.card import main
@@ -64,11 +62,11 @@ def observed_report_of(config):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """Path of a model with thresholds."""
-    path = tmp_path_factory.mktemp("model") / "last.keras"
+    path = tmp_path_factory.mktemp("model") / "pets.keras"
     model = small_classifier(label_names=NAMES)
     model.thresholds = [0.5, 0.125, 1.0]
     model.compile("sgd", WeakNegative())
-    save_whole(path, model, Progress(2).to_bytes())
+    model.save(path)
     return path
 
 
@@ -85,7 +83,8 @@ def run(model, tmp_path):
         (folder / "report.json").write_text(json.dumps(report))
         environment = {"backend": "jax", "versions": {"keras": "3.99", "jax": "0.99"}}
         (folder / "environment.json").write_text(json.dumps({**environment, "commit": "abc"}))
-        (folder / "last.keras").write_bytes(model.read_bytes())
+        (folder / "last").mkdir()
+        (folder / "last" / "model.keras").write_bytes(model.read_bytes())
         return str(folder)
 
     return write
@@ -193,13 +192,21 @@ def test_where_only_some_labels_are_known_no_map_is_told(run, tmp_path):
 def test_a_model_alone_says_what_is_not_known(model, tmp_path):
     head, text = card_of(tmp_path, model)
     assert "model-index" not in head and "license" not in head
-    assert "# last\n" in text and "## Results" not in text and "## Data" not in text
+    assert "# pets\n" in text and "## Results" not in text and "## Data" not in text
     assert "loss `WeakNegative` and the optimizer `SGD`" in text
-    assert "saved by a run after epoch 2." in text
     assert "how good it is: **not known**" in text
     assert "The licence of the weights is not stated." in text
     for unknown in ("where the images are from", "how many images", "the licence of the weights;"):
         assert unknown in text.split("## Not known")[1]
+
+
+def test_the_model_of_a_checkpoint_says_how_far_its_run_had_come(model, tmp_path):
+    last = tmp_path / "run" / "last"
+    last.mkdir(parents=True)
+    (last / "model.keras").write_bytes(model.read_bytes())
+    (last / "progress.json").write_text('{"epochs": 2}')
+    _, text = card_of(tmp_path, last / "model.keras")
+    assert "saved by a run after epoch 2." in text
 
 
 def test_the_package_of_the_hub_reads_it(run, tmp_path):

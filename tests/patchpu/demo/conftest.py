@@ -51,7 +51,7 @@ def folder(tmp_path_factory, model):
         image.save(folder / f"{index}.png")
     (folder / "notes.txt").write_text("no image")
     (folder / "bomb.png").write_bytes(png_that_says(100_000, 100_000))
-    model.save(folder / "last.keras")
+    model.save(folder / "pets.keras")
     return folder
 
 

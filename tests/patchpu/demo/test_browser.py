@@ -139,7 +139,7 @@ def test_the_csv_is_that_of_predict(open_page, folder, tmp_path, monkeypatch):
     rows = list(csv.reader(download.value.path().open(newline="", encoding="utf-8")))
     monkeypatch.chdir(folder)
     output = tmp_path / "expected.csv"
-    predict.main(["last.keras", "3.png", "--output", str(output), "--batch-size", "1"])
+    predict.main(["pets.keras", "3.png", "--output", str(output), "--batch-size", "1"])
     expected = list(csv.reader(output.open(newline="", encoding="utf-8")))
     assert rows[0] == expected[0] and len(rows) == 2
     assert rows[1][:3] == expected[1][:3]

@@ -24,11 +24,11 @@ def undone(monkeypatch):
     "arguments, message",
     [
         (["none.keras"], "There is no model none.keras"),
-        (["last.keras", "--examples", "none*.png"], "Received: none*.png"),
-        (["last.keras", "--examples", "notes.txt"], "None of the --examples can be read"),
-        (["last.keras", "--port", "70000"], "Expected --port from 0 to 65535. Received: 70000"),
-        (["last.keras", "--max-pixels", "0"], "Expected `max_pixels` to be a positive integer"),
-        (["last.keras", "--host", "999.1.1.1"], "cannot listen on 999.1.1.1"),
+        (["pets.keras", "--examples", "none*.png"], "Received: none*.png"),
+        (["pets.keras", "--examples", "notes.txt"], "None of the --examples can be read"),
+        (["pets.keras", "--port", "70000"], "Expected --port from 0 to 65535. Received: 70000"),
+        (["pets.keras", "--max-pixels", "0"], "Expected `max_pixels` to be a positive integer"),
+        (["pets.keras", "--host", "999.1.1.1"], "cannot listen on 999.1.1.1"),
     ],
 )
 def test_errors_of_the_command(gradio, folder, monkeypatch, capsys, arguments, message):
@@ -59,7 +59,7 @@ def test_without_the_extra(folder, monkeypatch, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_the_model_until_a_signal(gradio, folder, tmp_path, number):
-    command = [sys.executable, "-m", "patchpu", "demo", "last.keras", "--port", "0"]
+    command = [sys.executable, "-m", "patchpu", "demo", "pets.keras", "--port", "0"]
     with subprocess.Popen(
         [*command, "--examples", "0.png", "notes.txt"],
         cwd=folder,

@@ -312,7 +312,7 @@ def test_a_killed_grid_goes_on_and_ends_as_one_never_killed(tmp_path):
     for row in runs:  # each of them is killed in its second epoch
         folder = tmp_path / "killed" / f"{row['name']}-seed0"
         process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
-        while not (folder / "last.keras").exists() and process.poll() is None:
+        while not (folder / "last" / "progress.json").exists() and process.poll() is None:
             time.sleep(0.01)
         kill(process)
         assert not (folder / "report.json").exists()

@@ -56,7 +56,7 @@ def test_one_epoch_on_a_folder_of_the_published_format(dataset, tmp_path, capsys
     report = report_of(output)
     assert f"final val mAP {report['val_mAP']:.4f}" in capsys.readouterr().out
     assert report["observed"] is None and len(report["metrics"]["per_label"]) in (20, 80)
-    model = keras.saving.load_model(output / "last.keras")
+    model = keras.saving.load_model(output / "last" / "model.keras")
     assert ("person" in model.label_names) and model.thresholds is None
     assert (output / "attention.png").stat().st_size > 10_000
     assert (output / "located.png").stat().st_size > 10_000
@@ -82,7 +82,7 @@ def test_a_table_trains_and_says_only_what_one_label_can_tell(tmp_path, capsys):
     assert "cannot be told" in page and "| label |" not in page
     ranks = [float(row["val_reciprocal_rank"]) for row in rows_of(output)]
     assert len(ranks) == 2 and report["best_epoch"]["epoch"] == 1 + int(np.argmax(ranks))
-    model = keras.saving.load_model(output / "last.keras")
+    model = keras.saving.load_model(output / "last" / "model.keras")
     assert model.label_names == ("blue", "green", "red") and model.image_fit == "pad"
     # The rows of the last epoch, worked out from the saved model.
     assert ranks[-1] == pytest.approx(report["observed"]["mean_reciprocal_rank"], abs=1e-6)
