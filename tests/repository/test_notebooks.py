@@ -43,16 +43,18 @@ def summary(notebook):
 
 def run(path, folder):
     """Runs a notebook on tiny data in a fresh kernel, and returns it with its outputs."""
-    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    folders = [str(ROOT), str(ROOT / "tests" / "helpers"), os.environ.get("PYTHONPATH")]
     environment = {
         **os.environ,
         "MPLBACKEND": "agg",
         "PATCHPU_NOTEBOOK_SHORT": "1",
         "PATCHPU_LEDGER": str(LEDGER),
         "VOC_DEVKIT": str(write_voc(folder, 24, 12)),
-        "PYTHONPATH": python_path,
+        "PYTHONPATH": os.pathsep.join(filter(None, folders)),
     }
     notebook = nbformat.read(path, as_version=4)
+    before = "from without_xla import compile_without_xla\ncompile_without_xla()"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
     resources = {"metadata": {"path": str(path.parent)}}
     client = NotebookClient(notebook, timeout=600, resources=resources)
     # Raises CellExecutionError, with the traceback, if a cell fails.
