@@ -40,6 +40,8 @@ def serve(model, examples, host, port, max_pixels):
             "GRADIO_ANALYTICS_ENABLED": "False",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "GRADIO_TEMP_DIR": folder,
+            # Gradio visits its own page once, which a proxy could not.
+            "no_proxy": ",".join([os.environ.get("no_proxy", ""), "localhost,127.0.0.1", host]),
         }
         try:  # an optional package, that reads the environment when it is imported
             from patchpu.demo.page import LOOK, make_page

@@ -16,7 +16,8 @@ from patchpu.commands import demo
 @pytest.fixture(autouse=True)
 def undone(monkeypatch):
     """What the command sets for its own process is undone after each test."""
-    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "HF_HUB_DISABLE_TELEMETRY"):
+    names = ["GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "HF_HUB_DISABLE_TELEMETRY", "no_proxy"]
+    for name in names:
         monkeypatch.setenv(name, "")
 
 
@@ -63,7 +64,8 @@ def test_the_command_serves_the_model_until_a_signal(gradio, folder, tmp_path, n
     with subprocess.Popen(
         [*command, "--examples", "0.png", "notes.txt"],
         cwd=folder,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        # Nothing listens at the proxy: the page must not need it.
+        env={**os.environ, "TMPDIR": str(tmp_path), "http_proxy": "http://127.0.0.1:9"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
