@@ -2,13 +2,16 @@
 
 import glob
 import os
+from collections.abc import Iterable
 
 from keras_patchpu.datasets.read_image import EXTENSIONS
 from keras_patchpu.datasets.table_file import TABLES
 from keras_patchpu.datasets.table_rows import read_image_paths
 
 
-def list_images(arguments, overlays=None, allow_outside=False):
+def list_images(
+    arguments: Iterable[str], overlays: str | None = None, allow_outside: bool = False
+) -> list[str]:
     """The images that paths, folders, patterns and tables stand for.
 
     Args:
@@ -42,7 +45,7 @@ def list_images(arguments, overlays=None, allow_outside=False):
             )
         found += images
     # "a.jpg" and "./a.jpg" are one image.
-    once = {}
+    once: dict[str, str] = {}
     for path in found:
         once.setdefault(os.path.normpath(path), path)
     return list(once.values())

@@ -140,7 +140,7 @@ def describe(model: LabelClassifier, attention: bool = False) -> dict[str, Any]:
     return metadata
 
 
-def check_export(path, format, overwrite=False):
+def check_export(path: str | os.PathLike, format: str, overwrite: bool = False) -> None:
     """Raises a ValueError, as `export_classifier` does, for what can be known without a model."""
     check_one_of("format", format, tuple(ENDINGS))
     if keras.backend.backend() != "tensorflow":

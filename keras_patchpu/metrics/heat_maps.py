@@ -12,6 +12,7 @@ say how much of the attention lies in each cell.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_patchpu.metrics.heat_grid import heat_grid
 from keras_patchpu.utils.validation import check_one_of
@@ -153,8 +154,8 @@ class ScoreMapHeat:
 
 def heat_pixels(
     heat: AttentionHeat | ScoreMapHeat,
-    rows: np.ndarray,
-    columns: np.ndarray,
+    rows: ArrayLike,
+    columns: ArrayLike,
     image_size: tuple[int, int],
 ) -> np.ndarray:
     """Heat maps as pixels, for pictures.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -64,7 +65,7 @@ class Explainer:
         ValueError: The model predicts NaN.
     """
 
-    def __init__(self, model, max_pixels=None):
+    def __init__(self, model: Any, max_pixels: int | None = None) -> None:
         self.max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
         check_positive_integer("max_pixels", self.max_pixels)
         self.image_size = model.image_size
@@ -105,7 +106,7 @@ class Explainer:
         shown = np.asarray(Image.fromarray(source).resize(size, Image.Resampling.BICUBIC))
         return Explanation(Tags(name, scores=scores, size=(height, width)), shown, pixels, outputs)
 
-    def heat(self, explanation, label, view):
+    def heat(self, explanation: Explanation, label: int, view: str) -> np.ndarray:
         """Heat map of a label over an image, as multiples of its mean.
 
         Args:
@@ -138,7 +139,7 @@ class Explainer:
         alone = np.where(self._level == int(view), outputs["attention"], 0.0)
         return heat_of(self._trained, {"attention": alone}, self.image_size)
 
-    def overlay(self, explanation, label, view):
+    def overlay(self, explanation: Explanation, label: int, view: str) -> tuple[np.ndarray, str]:
         """The image under the heat map of a label, and a sentence about it.
 
         Args:

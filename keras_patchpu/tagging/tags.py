@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _TOP_K = 3  # of a model without thresholds
 
@@ -33,7 +34,9 @@ class Tags:
     heatmaps: dict[str, np.ndarray] | None = None
 
 
-def given_labels(scores, thresholds=None, top_k=None):
+def given_labels(
+    scores: ArrayLike, thresholds: ArrayLike | None = None, top_k: int | None = None
+) -> np.ndarray:
     """Numbers of the labels that are given as tags.
 
     Args:

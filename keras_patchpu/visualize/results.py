@@ -1,13 +1,19 @@
 """Pictures of what came out of a run, as matplotlib figures; see `visualize`."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from keras_patchpu.metrics.heat_maps import boxes_of_label, heat_pixels
 from keras_patchpu.visualize.attention import draw_attention
 from keras_patchpu.visualize.style import BLUE, DARK, GREY, ORANGE, new_figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def draw_negatives_quality(rows):
+
+def draw_negatives_quality(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     """Draws how right the weak negatives are, epoch by epoch.
 
     Left precision, recall and AUC, and, as a wide grey line, the share of the unobserved labels
@@ -69,15 +75,15 @@ def draw_negatives_quality(rows):
 
 
 def draw_localization_extremes(
-    image_of,
-    heat,
-    pairs,
-    boxes,
-    box_labels=None,
-    label_names=None,
-    count=4,
-    heat_name="attention",
-):
+    image_of: Callable[[int], np.ndarray],
+    heat: Any,
+    pairs: Mapping[str, np.ndarray],
+    boxes: Any,
+    box_labels: Any = None,
+    label_names: Sequence[str] | None = None,
+    count: int = 4,
+    heat_name: str = "attention",
+) -> "Figure":
     """Draws the best and the worst located labels: image, heat and true boxes.
 
     Upper panels: the largest shares of heat inside the boxes of the label, best first; lower
