@@ -39,9 +39,12 @@ def imported_names(node):
 
 
 def run_on_import(node):
-    """The nodes that run when a module is imported: not those inside functions."""
+    """The nodes that run when a module is imported: not those inside functions, or for types."""
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not for_types and not isinstance(
+            child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+        ):
             yield child
             yield from run_on_import(child)
 
@@ -113,6 +116,12 @@ def broken_rules(source, may_print=False, may_load_models=False):
     for node in run_on_import(tree):
         if BACKENDS & {name.split(".")[0] for name in imported_names(node)}:
             found.append((node.lineno, "imports a backend at top level"))
+        # Who only trains has no need of it; the tool draws, and may.
+        if (
+            any(name.split(".")[0] == "matplotlib" for name in imported_names(node))
+            and not may_print
+        ):
+            found.append((node.lineno, "imports matplotlib at top level"))
     for node in ast.walk(tree):
         if any(
             name == "keras.src" or name.startswith("keras.src.") for name in imported_names(node)
@@ -162,6 +171,9 @@ def test_all_modules_are_looked_at():
         ("class A:\n    import torch", 1),
         ("def f():\n    import torch", 0),
         ("import tensorflow_datasets", 0),
+        ("from matplotlib.figure import Figure", 1),
+        ("def f():\n    import matplotlib", 0),
+        ("if TYPE_CHECKING:\n    from matplotlib.figure import Figure", 0),
         ("from keras.src import ops", 1),
         ("from keras import src", 1),
         ("import keras\nkeras.src.ops", 1),

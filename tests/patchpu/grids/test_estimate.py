@@ -72,16 +72,17 @@ def test_bytes_are_those_of_their_files(tmp_path):
     model = make_model(config, num_labels=10)
     images = np.zeros((6, 64, 64, 3), "uint8")
     labels = np.eye(6, 10, dtype="int8")
-    averages = PredictionAverages(images, labels, 1.5, spatial=True, folder=tmp_path)
+    averages = PredictionAverages(images, labels, 1.5, spatial=True, folder=tmp_path / "memory")
     averages.set_model(model)
-    averages.update(model, 1)
-    sizes = sum(path.stat().st_size for path in tmp_path.iterdir())
+    averages.on_epoch_end(0)
+    (tmp_path / "last").mkdir()
+    averages.save(tmp_path / "last")
+    sizes = sum(path.stat().st_size for path in (tmp_path / "last").iterdir())
     assert sizes == estimate.memory_bytes(config, (2, 2)) > 2 * 6 * 2 * 2 * 10
 
-    labels = PseudoLabels(images, labels, 2, folder=tmp_path / "labels")
-    labels.folder.mkdir()
-    labels.on_epoch_end(1)  # the last: nothing is predicted any more
-    (path,) = labels.folder.iterdir()
+    (tmp_path / "labels").mkdir()
+    PseudoLabels(images, labels, 2).save(tmp_path / "labels")
+    (path,) = (tmp_path / "labels").iterdir()
     assert path.stat().st_size == estimate.memory_bytes(TrainConfig(loss="em_apl", num_train=6))
 
 
