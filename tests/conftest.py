@@ -18,6 +18,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from without_xla import XLA, leave_xla_off  # noqa: E402
+
+from keras_patchpu.models import patch_classifier  # noqa: E402
 
 # What a shell starts in the background ignores Ctrl-C, and then no test of it could pass.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,6 +38,20 @@ def _load(name):
 def golden():
     """A function from the name of a file of reference values to its arrays, see data/README.md."""
     return _load
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_xla():
+    """No test waits for XLA to compile a model, but those that ask for `with_xla`."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_xla_off(patch.setattr)
+        yield
+
+
+@pytest.fixture
+def with_xla(monkeypatch):
+    """A `PatchClassifier` chooses XLA as it does for users."""
+    monkeypatch.setattr(patch_classifier, "xla", XLA)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from code_blocks import blocks, run_python
 from hub import Hub
-from without_xla import compile_without_xla
 
 from patchpu.__main__ import COMMANDS
 from patchpu.commands.options import add_parameters, new_parser
@@ -34,7 +33,6 @@ ROOMS = sorted(
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    compile_without_xla(monkeypatch.setattr)
     if page == "howto/sharing.md":
         Hub(tmp_path / "hub", monkeypatch)
     run_python((DOCS / page).read_text(), page)
@@ -44,7 +42,6 @@ def test_code_with_mlflow_runs(tmp_path, monkeypatch):
     """The block of its page that is marked `py`: MLflow is no dependency."""
     pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)
-    compile_without_xla(monkeypatch.setattr)
     text = (DOCS / "howto" / "experiment_logs.md").read_text()
     run_python(text.replace("```py\n", "```python\n"), "experiment_logs.md")
 

@@ -9,7 +9,6 @@ import re
 import numpy as np
 import pytest
 from code_blocks import run_python
-from without_xla import compile_without_xla
 
 pytestmark = pytest.mark.no_backend
 
@@ -78,7 +77,6 @@ def test_links_lead_to_files(target):
 
 def test_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    compile_without_xla(monkeypatch.setattr)
     names = run_python(README, "README.md")
     images = names["validation"].images
     assert names["probabilities"].shape == (100, 10)

@@ -323,7 +323,7 @@ def test_logits_of_patches_are_those_of_all_attention_on_one():
     np.testing.assert_allclose(first, maps, rtol=1e-5, atol=1e-6)
 
 
-def test_fused_has_the_same_probabilities_and_no_batch_norm(tmp_path):
+def test_fused_has_the_same_probabilities_and_no_batch_norm(with_xla, tmp_path):
     random = np.random.default_rng(0)
     model = PatchClassifier(5, image_size=(32, 32), patch_size=16, num_downsamples=1, features=16)
     # Statistics and weights away from their neutral values.
@@ -348,7 +348,7 @@ def test_fused_has_the_same_probabilities_and_no_batch_norm(tmp_path):
 @pytest.mark.skipif(
     keras.backend.backend() == "jax", reason="an eager step takes a minute; see test_patches_last"
 )
-def test_a_compiled_step_equals_an_eager_one():
+def test_a_compiled_step_equals_an_eager_one(with_xla):
     """XLA computes the embedder in another layout: same loss, same weights after a step."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (4, 32, 32, 3)).astype("uint8")
@@ -372,7 +372,7 @@ def test_a_compiled_step_equals_an_eager_one():
         np.testing.assert_allclose(change, eager_change, rtol=0, atol=1e-4 * largest)
 
 
-def test_xla_is_chosen_on_a_cpu_and_saved_as_a_choice(tmp_path):
+def test_xla_is_chosen_on_a_cpu_and_saved_as_a_choice(with_xla, tmp_path):
     model = PatchClassifier(5, image_size=(32, 32), patch_size=16, num_downsamples=0, features=8)
     model.compile("sgd", "binary_crossentropy")
     assert model.jit_compile == (keras.backend.backend() != "torch")
@@ -389,7 +389,7 @@ def test_xla_is_chosen_on_a_cpu_and_saved_as_a_choice(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras's own choice")
-def test_xla_is_off_for_large_patches():
+def test_xla_is_off_for_large_patches(with_xla):
     model = PatchClassifier(5, image_size=(64, 64), num_downsamples=0, features=8)
     model.compile("sgd", "binary_crossentropy")
     assert model.jit_compile is False

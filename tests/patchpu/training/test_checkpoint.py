@@ -112,8 +112,8 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_there(
 @pytest.mark.parametrize("loss", ["em_apl", "en_scl"])
 @not_on_jax
 def test_what_a_loss_remembers_is_part_of_the_checkpoint(loss, tmp_path, no_report):
-    changes = {"model": "resnet", "resnet_width": 0.125, "epochs": 3, "num_validation": 10}
-    changes |= {"loss": loss, "pseudo_label_warmup": 1 if loss == "em_apl" else None}
+    changes = {"epochs": 3, "num_validation": 10, "loss": loss}
+    changes |= {"pseudo_label_warmup": 1 if loss == "em_apl" else None}
     train(tiny(tmp_path / "whole", **changes), verbose=0)
     config = tiny(tmp_path / "stopped", **changes)
     stopping = []
