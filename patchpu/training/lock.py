@@ -1,4 +1,4 @@
-"""One writer a folder. Imports no framework."""
+"""One writer a folder."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end. Imports no framework."""
+"""Signals that ask a process to end."""
 
 import contextlib
 import os
