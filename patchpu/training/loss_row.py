@@ -39,7 +39,7 @@ class LossRow:
         title: Its name in words.
         sentence: What it does, in one sentence.
         paper: Who proposed it, where.
-        path: Its class, from the name of the package on. A string, since its module imports
+        path: Its class, as `keras_patchpu.losses.FILE.CLASS`. A string, since its module imports
             Keras, for which `patchpu train --help` would wait.
         arguments: Arguments of the class that are always the same.
         arguments_on: Further ones by the name of a data set.
@@ -47,8 +47,8 @@ class LossRow:
             `num_labels`, `expected_positives` of the training data.
         observes: Which labels it is given.
         remembers: What a run keeps for it.
-        adds_to_step: Whether a step takes longer than with sums over `(B, L)`: it wants further
-            outputs of the model, or has weights of its own.
+        adds_to_step: Whether a step takes longer than with sums over `(B, L)`: it wants more of
+            the model than logits and probabilities, or has weights of its own.
         weak_negatives: Whether it guesses weak negatives, which a run then judges.
     """
 

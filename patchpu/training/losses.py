@@ -1,7 +1,8 @@
 """The table of losses: all that the tool knows of each loss it can train with.
 
-To add a loss, write its class in a file of `keras_patchpu/losses`, and a row here. Settings, help,
-data, training, estimates and model cards read the rows.
+To add a loss, write its class in a file of `keras_patchpu/losses`, and a row here; where a class of
+other arguments will do, a row alone. Settings, help, data, training, estimates and model cards read
+the rows.
 """
 
 from patchpu.training.loss_row import LossRow
@@ -26,7 +27,7 @@ _ROWS = (
         "A label without annotation counts as absent to the degree that it attends to the same "
         "patches as the annotated label.",
         _JOUANNEAU,
-        "keras_patchpu.losses.WeakNegative",
+        "keras_patchpu.losses.weak_negative.WeakNegative",
         takes={"theta": "theta", "stop_gradient": "stop_gradient"},
         adds_to_step=True,
         weak_negatives=True,
@@ -36,7 +37,7 @@ _ROWS = (
         "binary cross-entropy, full labels",
         "Cross entropy of all labels, every one of which is known.",
         _JOUANNEAU,
-        "keras_patchpu.losses.BinaryCrossentropy",
+        "keras_patchpu.losses.binary_crossentropy.BinaryCrossentropy",
         observes="all labels",
     ),
     LossRow(
@@ -44,7 +45,7 @@ _ROWS = (
         "assume negative",
         "Every label without annotation counts as absent.",
         _COLE,
-        "keras_patchpu.losses.AssumeNegative",
+        "keras_patchpu.losses.binary_crossentropy.AssumeNegative",
         takes={"weight": "negative_weight"},
     ),
     LossRow(
@@ -53,7 +54,7 @@ _ROWS = (
         "Only annotated labels count, and the mean number of predicted labels is held to the "
         "expected one.",
         _COLE,
-        "keras_patchpu.losses.ExpectedPositiveRegularization",
+        "keras_patchpu.losses.binary_crossentropy.ExpectedPositiveRegularization",
         takes={"expected_positives": "expected_positives"},
     ),
     LossRow(
@@ -62,7 +63,7 @@ _ROWS = (
         "The labels of every training image are parameters, which learn beside the network and "
         "are held to the expected number of labels.",
         _COLE,
-        "keras_patchpu.losses.RegularizedOnlineLabelEstimation",
+        "keras_patchpu.losses.regularized_online_label_estimation.RegularizedOnlineLabelEstimation",
         takes={**_ONE_ROW_AN_IMAGE, "expected_positives": "expected_positives", "seed": "seed"},
         remembers="estimated labels",
         adds_to_step=True,
@@ -73,7 +74,7 @@ _ROWS = (
         "As many labels as are expected to be present are left out, those of the highest average "
         "predictions; the others without annotation count as absent.",
         _VERELST,
-        "keras_patchpu.losses.ExpectedNegative",
+        "keras_patchpu.losses.expected_negative.ExpectedNegative",
         remembers="averages",
     ),
     LossRow(
@@ -81,7 +82,7 @@ _ROWS = (
         "expected negatives with consistency",
         "Expected negatives, and predictions are held to their own averages.",
         _VERELST,
-        "keras_patchpu.losses.ExpectedNegativeConsistency",
+        "keras_patchpu.losses.expected_negative.ExpectedNegativeConsistency",
         remembers="averages",
     ),
     LossRow(
@@ -89,7 +90,7 @@ _ROWS = (
         "expected negatives with spatial consistency",
         "Expected negatives, and score maps are held to their own averages.",
         _VERELST,
-        "keras_patchpu.losses.ExpectedNegativeSpatialConsistency",
+        "keras_patchpu.losses.expected_negative.ExpectedNegativeSpatialConsistency",
         remembers="average maps",
         adds_to_step=True,
     ),
@@ -98,7 +99,7 @@ _ROWS = (
         "ignore unknown, one known negative an image",
         "Cross entropy of one label known present and one known absent; the others are left out.",
         _COLE,
-        "keras_patchpu.losses.BinaryCrossentropy",
+        "keras_patchpu.losses.binary_crossentropy.BinaryCrossentropy",
         arguments=_MEAN,
         observes="one positive and one negative",
     ),
@@ -108,7 +109,7 @@ _ROWS = (
         "Cross entropy of one label known present and all that are absent; the other present ones "
         "are left out.",
         _COLE,
-        "keras_patchpu.losses.BinaryCrossentropy",
+        "keras_patchpu.losses.binary_crossentropy.BinaryCrossentropy",
         arguments=_MEAN,
         observes="one positive and all negatives",
     ),
@@ -117,7 +118,7 @@ _ROWS = (
         "binary cross-entropy with label smoothing, full labels",
         "Cross entropy of all labels with targets of 0.9 and 0.1.",
         _COLE,
-        "keras_patchpu.losses.BinaryCrossentropy",
+        "keras_patchpu.losses.binary_crossentropy.BinaryCrossentropy",
         arguments={**_MEAN, **_SMOOTH},
         observes="all labels",
     ),
@@ -126,7 +127,7 @@ _ROWS = (
         "assume negative with label smoothing",
         "Every label without annotation counts as absent, with targets of 0.9 and 0.1.",
         _COLE,
-        "keras_patchpu.losses.AssumeNegative",
+        "keras_patchpu.losses.binary_crossentropy.AssumeNegative",
         arguments=_SMOOTH,
     ),
     LossRow(
@@ -135,7 +136,7 @@ _ROWS = (
         "Every label without annotation counts as absent; together they count as much as one "
         "annotated label.",
         _COLE,
-        "keras_patchpu.losses.AssumeNegative",
+        "keras_patchpu.losses.binary_crossentropy.AssumeNegative",
         arguments={"weight": "balanced"},
     ),
     LossRow(
@@ -143,14 +144,14 @@ _ROWS = (
         "pairwise ranking",
         "Every annotated label is to be ranked above those without annotation.",
         _COLE,
-        "keras_patchpu.losses.PairwiseRanking",
+        "keras_patchpu.losses.pairwise_ranking.PairwiseRanking",
     ),
     LossRow(
         "em",
         "entropy maximization",
         "Labels without annotation are held uncertain.",
         _ZHOU,
-        "keras_patchpu.losses.EntropyMaximization",
+        "keras_patchpu.losses.entropy_maximization.EntropyMaximization",
         arguments_on=_ENTROPY_ON,
     ),
     LossRow(
@@ -159,7 +160,7 @@ _ROWS = (
         "Labels without annotation are held uncertain, until the least probable get their "
         "predictions as targets.",
         _ZHOU,
-        "keras_patchpu.losses.EntropyMaximization",
+        "keras_patchpu.losses.entropy_maximization.EntropyMaximization",
         arguments_on=_ENTROPY_ON,
         remembers="pseudo-labels",
     ),
@@ -168,7 +169,7 @@ _ROWS = (
         "large loss, rejected",
         "Labels without annotation count as absent, but those of the largest loss are left out.",
         _KIM,
-        "keras_patchpu.losses.LargeLoss",
+        "keras_patchpu.losses.large_loss.LargeLoss",
         arguments={"scheme": "reject"},
     ),
     LossRow(
@@ -177,7 +178,7 @@ _ROWS = (
         "Labels without annotation count as absent, but those of the largest loss count as "
         "present for the step.",
         _KIM,
-        "keras_patchpu.losses.LargeLoss",
+        "keras_patchpu.losses.large_loss.LargeLoss",
         arguments={"scheme": "correct_temporarily"},
     ),
     LossRow(
@@ -186,7 +187,7 @@ _ROWS = (
         "Labels without annotation count as absent, but those of the largest loss count as "
         "present from then on.",
         _KIM,
-        "keras_patchpu.losses.LargeLoss",
+        "keras_patchpu.losses.large_loss.LargeLoss",
         arguments={"scheme": "correct_permanently"},
         takes=_ONE_ROW_AN_IMAGE,
         remembers="corrections",
@@ -197,7 +198,7 @@ _ROWS = (
         "Hill",
         "Labels without annotation count as absent, confidently predicted ones less than others.",
         _ZHANG,
-        "keras_patchpu.losses.Hill",
+        "keras_patchpu.losses.missing_labels.Hill",
     ),
     LossRow(
         "splc",
@@ -205,21 +206,21 @@ _ROWS = (
         "Labels without annotation count as absent, but confidently predicted ones as present "
         "after the first epoch.",
         _ZHANG,
-        "keras_patchpu.losses.SelfPacedLossCorrection",
+        "keras_patchpu.losses.missing_labels.SelfPacedLossCorrection",
     ),
     LossRow(
         "asl",
         "asymmetric loss",
         "Labels without annotation count as absent, and the easy ones hardly at all.",
         "Ridnik et al., ICCV 2021",
-        "keras_patchpu.losses.AsymmetricLoss",
+        "keras_patchpu.losses.asymmetric_loss.AsymmetricLoss",
     ),
     LossRow(
         "gr",
         "generalized robust loss",
         "A label without annotation is a mixture of present and absent, by its own probability.",
         "Chen et al., IJCAI 2024",
-        "keras_patchpu.losses.GeneralizedRobust",
+        "keras_patchpu.losses.generalized_robust.GeneralizedRobust",
         takes={"num_epochs": "epochs"},
     ),
 )

@@ -11,6 +11,7 @@ from backend import functions_not_compiled, numpy
 from losses_in_numpy import assumed_negatives
 from tiny_runs import rows_of, tiny, trained_without_report
 
+from keras_patchpu import losses
 from keras_patchpu.losses import AssumeNegative
 from patchpu.__main__ import main
 from patchpu.card.model_card import model_card
@@ -137,3 +138,9 @@ def test_a_new_loss_is_one_class_and_one_row(monkeypatch, tmp_path, capsys, mode
     logits = numpy(start.intermediates(data.train.images, training=True)["logits"])
     expected = 2 * assumed_negatives(data.observed, logits.astype("float64"), 0).mean()
     assert float(rows_of(output)[0]["loss"]) == pytest.approx(expected, rel=2e-4)
+
+
+def test_every_class_of_the_table_is_public():
+    """And so has a case of the generic checks, see test_generic_checks.py."""
+    public = {getattr(losses, name) for name in losses.__all__}
+    assert {row.loss_class for row in LOSSES.values()} <= public
