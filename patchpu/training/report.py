@@ -47,7 +47,7 @@ def write_report(folder, config, model, data, rows):
     Returns:
         The content of `report.json`: `"val_mAP"`, `"best_epoch"`, `"metrics"` (see
         `label_metrics`), `"observed"` (see `observed_metrics`), `"localization"` (see
-        `measure_places`), `"weak_negatives"` (of the last row), `"settings"`.
+        `measure_places`), `"weak_negatives"` (of the last row that has them), `"settings"`.
         What cannot be told is `None`: mAP and metrics without full annotation, what is observed
         with it, localization without boxes.
     """
@@ -106,7 +106,8 @@ def _weak_negatives(rows):
             for name, value in row.items()
             if name.startswith("wn_")
         }
-        if quality:
+        # All cells are empty in a line that was written by hand, after damage.
+        if quality.get("absent_share") is not None:
             kept.append({"epoch": int(row["epoch"]), **quality})
     return kept
 

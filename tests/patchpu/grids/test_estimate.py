@@ -67,22 +67,27 @@ def test_files_are_predicted_by_the_batch_of_the_run():
     assert estimate.hours(config, measured) == math.ceil(5823 / 16)
 
 
+def bytes_of(memory, folder):
+    """Bytes of the files that a memory saves."""
+    folder.mkdir()
+    memory.save(folder)
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 def test_bytes_are_those_of_their_files(tmp_path):
     config = TrainConfig(model="resnet", loss="en_scl", **{**TINY, "image_size": 64}, num_train=6)
     model = make_model(config, num_labels=10)
     images = np.zeros((6, 64, 64, 3), "uint8")
     labels = np.eye(6, 10, dtype="int8")
-    averages = PredictionAverages(images, labels, 1.5, spatial=True, folder=tmp_path)
+    averages = PredictionAverages(images, labels, 1.5, spatial=True)
     averages.set_model(model)
-    averages.update(model, 1)
-    sizes = sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert sizes == estimate.memory_bytes(config, (2, 2)) > 2 * 6 * 2 * 2 * 10
+    averages.on_epoch_end(0)
+    assert bytes_of(averages, tmp_path / "averages") == estimate.memory_bytes(config, (2, 2))
+    assert estimate.memory_bytes(config, (2, 2)) > 2 * 6 * 2 * 2 * 10
 
-    labels = PseudoLabels(images, labels, 2, folder=tmp_path / "labels")
-    labels.folder.mkdir()
-    labels.on_epoch_end(1)  # the last: nothing is predicted any more
-    (path,) = labels.folder.iterdir()
-    assert path.stat().st_size == estimate.memory_bytes(TrainConfig(loss="em_apl", num_train=6))
+    config = TrainConfig(loss="em_apl", num_train=6)
+    pseudo_labels = PseudoLabels(images, labels, 2)
+    assert bytes_of(pseudo_labels, tmp_path / "labels") == estimate.memory_bytes(config)
 
 
 @pytest.mark.parametrize("loss", ["role", "en_scl"])
