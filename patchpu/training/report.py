@@ -47,7 +47,7 @@ def write_report(folder, config, model, data, rows):
     Returns:
         The content of `report.json`: `"val_mAP"`, `"best_epoch"`, `"metrics"` (see
         `label_metrics`), `"observed"` (see `observed_metrics`), `"localization"` (see
-        `measure_places`), `"weak_negatives"` (of the last row), `"settings"`.
+        `measure_places`), `"weak_negatives"` (of the last row that has them), `"settings"`.
         What cannot be told is `None`: mAP and metrics without full annotation, what is observed
         with it, localization without boxes.
     """

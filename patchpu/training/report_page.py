@@ -38,7 +38,7 @@ def report_page(config, report):
     if places is not None and "sharpened" in places:
         lines += _sharpened_lines(places)
     if report["weak_negatives"] is not None:
-        lines += _negatives_lines(report["weak_negatives"])
+        lines += _negatives_lines(report["weak_negatives"], report["epochs"])
     lines += ["", "## Training", "", "![loss and validation mAP by epoch](curves.png)", ""]
     return "\n".join(lines)
 
@@ -81,8 +81,9 @@ def _heat_lines(places):
     ]
 
 
-def _negatives_lines(quality):
-    """How right the weak negatives were after the last epoch."""
+def _negatives_lines(quality, epochs):
+    """How right the weak negatives were after the last epoch of which that is known."""
+    epoch = quality["epoch"]
     names = {"precision": "precision", "recall": "recall", "auc": "AUC"}
     values = [
         f"{head} {'not defined' if quality[name] is None else format(quality[name], '.3f')}"
@@ -90,7 +91,8 @@ def _negatives_lines(quality):
     ]
     return [
         "",
-        "## Weak negatives of the first training images, after the last epoch",
+        "## Weak negatives of the first training images, after "
+        f"{'the last epoch' if epoch == epochs else f'epoch {epoch}'}",
         "",
         f"{', '.join(values)}; {quality['absent_share']:.1%} of the labels that were not observed "
         "are truly absent, which is the precision of even weights.",

@@ -1,6 +1,6 @@
 """Trains in a folder whose disk becomes full after the first epoch, then has room again.
 
-    PYTHONPATH=tests python tests/programs/full_disk.py FOLDER LOSS
+    PYTHONPATH=.:tests/helpers python tests/programs/full_disk.py FOLDER LOSS
 
 FOLDER is on a small disk of its own. Prints a JSON object: the exit code and the message of
 the command, what was saved and which files were there, and the exit code after the resume.

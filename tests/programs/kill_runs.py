@@ -1,6 +1,6 @@
 """Kills runs at random moments, resumes them, and tells in what they differ from one never killed.
 
-    PYTHONPATH=tests python tests/programs/kill_runs.py FOLDER LOSS NUM_KILLS SEED
+    PYTHONPATH=.:tests/helpers python tests/programs/kill_runs.py FOLDER LOSS NUM_KILLS SEED
 
 Each run is a fork of this process, which has imported the framework but never used it: that saves
 the import. Half of the kills come from outside at a random time, half from within, before a file

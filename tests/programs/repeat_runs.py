@@ -1,6 +1,6 @@
 """Two deterministic runs, and one that stops after half of its epochs and goes on: equal bits?
 
-    PYTHONPATH=tests python tests/programs/repeat_runs.py FOLDER LOSS
+    PYTHONPATH=.:tests/helpers python tests/programs/repeat_runs.py FOLDER LOSS
 
 The third also writes for TensorBoard, where that is installed, which must change nothing.
 

@@ -1,10 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from small import small_classifier, small_images, small_labels
 
-from keras_patchpu.callbacks import WeakNegativeQuality
-from keras_patchpu.losses import WeakNegative
 from keras_patchpu.metrics import negatives_quality
 
 OBSERVED = np.array([[1, 0, 0, 0], [0, 0, 1, -1]])

@@ -67,6 +67,13 @@ def test_files_are_predicted_by_the_batch_of_the_run():
     assert estimate.hours(config, measured) == math.ceil(5823 / 16)
 
 
+def bytes_of(memory, folder):
+    """Bytes of the files that a memory saves."""
+    folder.mkdir()
+    memory.save(folder)
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 def test_bytes_are_those_of_their_files(tmp_path):
     config = TrainConfig(model="resnet", loss="en_scl", **{**TINY, "image_size": 64}, num_train=6)
     model = make_model(config, num_labels=10)

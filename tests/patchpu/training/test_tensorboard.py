@@ -5,6 +5,7 @@ That TensorBoard does not change a bit of the results is tested in test_faults.p
 
 import dataclasses
 import importlib.util
+import json
 import os
 import shutil
 
@@ -142,5 +143,7 @@ def test_a_damaged_metrics_file_is_named_and_mended_by_hand(finished_run, tmp_pa
     output = capsys.readouterr().out
     best = dict(zip(head.split(","), first.split(",")))["val_mAP"]
     assert "final val mAP " in output
-    report = (tmp_path / "run" / "report.md").read_text()
-    assert f"on these same images: 1 with val_mAP {float(best):.4f}" in report
+    page = (folder / "report.md").read_text()
+    assert f"on these same images: 1 with val_mAP {float(best):.4f}" in page
+    assert "## Weak negatives of the first training images, after epoch 1\n" in page
+    assert json.loads((folder / "report.json").read_text())["weak_negatives"]["epoch"] == 1
