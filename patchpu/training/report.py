@@ -70,7 +70,6 @@ def write_report(folder, config, model, data, rows):
         picture = _located_picture(config, model, data, explained, boxes, places.pop("pairs"))
         folder.save_picture(picture, "located.png")
     negatives = _weak_negatives(rows)
-    judged = negatives[-1] if negatives and negatives[-1]["epoch"] == len(rows) else None
     best = max(rows, key=lambda row: score_of(row, monitor))
     report = {
         "val_mAP": metrics and metrics["mAP"],
@@ -81,7 +80,7 @@ def write_report(folder, config, model, data, rows):
         "metrics": metrics,
         "observed": observed,
         "localization": places,
-        "weak_negatives": judged,
+        "weak_negatives": negatives[-1] if negatives else None,
         "settings": config.settings(),
     }
     history = {name: [row[name] for row in rows] for name in ("loss", monitor)}
@@ -99,10 +98,7 @@ def write_report(folder, config, model, data, rows):
 
 
 def _weak_negatives(rows):
-    """What the rows tell of weak negatives, `None` where it is not defined.
-
-    Rows that tell nothing, as those that somebody mended by hand, are left out.
-    """
+    """What of the rows tells of weak negatives, `None` where it is not defined; none without it."""
     kept = []
     for row in rows:
         quality = {
@@ -110,7 +106,8 @@ def _weak_negatives(rows):
             for name, value in row.items()
             if name.startswith("wn_")
         }
-        if any(value is not None for value in quality.values()):
+        # All cells are empty in a line that was written by hand, after damage.
+        if quality.get("absent_share") is not None:
             kept.append({"epoch": int(row["epoch"]), **quality})
     return kept
 

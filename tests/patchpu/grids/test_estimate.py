@@ -79,18 +79,15 @@ def test_bytes_are_those_of_their_files(tmp_path):
     model = make_model(config, num_labels=10)
     images = np.zeros((6, 64, 64, 3), "uint8")
     labels = np.eye(6, 10, dtype="int8")
-    averages = PredictionAverages(images, labels, 1.5, spatial=True, folder=tmp_path / "memory")
+    averages = PredictionAverages(images, labels, 1.5, spatial=True)
     averages.set_model(model)
     averages.on_epoch_end(0)
-    (tmp_path / "last").mkdir()
-    averages.save(tmp_path / "last")
-    sizes = sum(path.stat().st_size for path in (tmp_path / "last").iterdir())
-    assert sizes == estimate.memory_bytes(config, (2, 2)) > 2 * 6 * 2 * 2 * 10
+    assert bytes_of(averages, tmp_path / "averages") == estimate.memory_bytes(config, (2, 2))
+    assert estimate.memory_bytes(config, (2, 2)) > 2 * 6 * 2 * 2 * 10
 
-    (tmp_path / "labels").mkdir()
-    PseudoLabels(images, labels, 2).save(tmp_path / "labels")
-    (path,) = (tmp_path / "labels").iterdir()
-    assert path.stat().st_size == estimate.memory_bytes(TrainConfig(loss="em_apl", num_train=6))
+    config = TrainConfig(loss="em_apl", num_train=6)
+    pseudo_labels = PseudoLabels(images, labels, 2)
+    assert bytes_of(pseudo_labels, tmp_path / "labels") == estimate.memory_bytes(config)
 
 
 @pytest.mark.parametrize("loss", ["role", "en_scl"])

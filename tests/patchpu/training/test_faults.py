@@ -24,17 +24,14 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="forks and mounts as 
 def program(name, *arguments, before=()):
     """The JSON object that a program prints."""
     command = [*before, sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
-    folders = [str(ROOT), str(ROOT / "tests" / "helpers"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), str(ROOT / "tests" / "helpers"), os.environ.get("PYTHONPATH", "")]
+    environment = {"KERAS_BACKEND": keras.backend.backend(), "PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        env={
-            **os.environ,
-            "KERAS_BACKEND": keras.backend.backend(),
-            "PYTHONPATH": os.pathsep.join(folders),
-        },
+        env={**os.environ, **environment},
     )
     assert process.returncode == 0, process.stderr[-3000:]
     return json.loads(process.stdout.splitlines()[-1])
