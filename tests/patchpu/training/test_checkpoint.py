@@ -10,8 +10,10 @@ import types
 import keras
 import numpy as np
 import pytest
+from backend import numpy
 from tiny_runs import rows_of, tiny, weights_of
 
+from keras_patchpu.models import ResNetClassifier
 from keras_patchpu.models.load_classifier import model_file
 from keras_patchpu.utils.validation import FileError
 from patchpu.commands.train import main
@@ -113,17 +115,15 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_there(
 @pytest.mark.parametrize("loss", ["em_apl", "en_scl"])
 @not_on_jax
 def test_what_a_loss_remembers_is_part_of_the_checkpoint(loss, tmp_path, no_report):
-    changes = {"epochs": 3, "num_validation": 10, "loss": loss}
-    if loss == "em_apl":
-        changes |= {"pseudo_label_warmup": 1}
-    else:
-        changes |= {"model": "resnet", "resnet_width": 0.125}
+    changes = {"loss": loss, "epochs": 3, "num_validation": 10}
+    changes |= {"pseudo_label_warmup": 1 if loss == "em_apl" else None}
     train(tiny(tmp_path / "whole", **changes), verbose=0)
     config = tiny(tmp_path / "stopped", **changes)
     stopping = []
     with pytest.raises(SystemExit):
         callbacks = [StopAt(5, stopping)]  # in epoch 2: what was known after epoch 1 counts
         run(config, *prepare(config), verbose=0, stopping=stopping, callbacks=callbacks)
+    assert progress_of(tmp_path / "stopped") == (1, 2)
     train(dataclasses.replace(config, resume=True), verbose=0)
     names = ["pseudo_labels.npy"] if loss == "em_apl" else ["averages.npy", "heat_maps.npy"]
     for folder in (tmp_path / "whole", tmp_path / "stopped"):
@@ -136,6 +136,23 @@ def test_what_a_loss_remembers_is_part_of_the_checkpoint(loss, tmp_path, no_repo
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4)
     losses = [[float(row["loss"]) for row in rows_of(tmp_path / of)] for of in ("stopped", "whole")]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    weights = zip(weights_of(tmp_path / "stopped"), weights_of(tmp_path / "whole"), strict=True)
+    for found, expected in weights:
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@not_on_jax
+def test_a_run_of_a_resnet_goes_on(tmp_path, monkeypatch):
+    models = []
+    monkeypatch.setattr(run_module, "write_report", lambda *arguments: models.append(arguments[2]))
+    changes = {"model": "resnet", "resnet_width": 0.125, "loss": "an", "epochs": 1}
+    config = tiny(tmp_path / "run", **changes, num_train=8, num_validation=8)
+    train(config, verbose=0)
+    train(dataclasses.replace(config, resume=True), verbose=0)
+    whole, loaded = models
+    assert isinstance(loaded, ResNetClassifier) and loaded.optimizer.iterations == 1
+    for found, expected in zip(loaded.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(numpy(found), numpy(expected))
 
 
 def test_a_kill_between_two_names_leaves_a_checkpoint(finished_run, tmp_path):
