@@ -1,7 +1,6 @@
 """Fixtures of the tests of the tool."""
 
 import pytest
-from backend import functions_not_compiled
 from tiny_runs import tiny
 
 from patchpu.training.run import train
@@ -11,13 +10,5 @@ from patchpu.training.run import train
 def finished_run(tmp_path_factory):
     """Folder of a run of three epochs of three steps. To be read: who writes takes a copy."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    with functions_not_compiled():
-        train(tiny(folder, epochs=3), verbose=0)
+    train(tiny(folder, epochs=3), verbose=0)
     return folder
-
-
-@pytest.fixture
-def not_compiled():
-    """A run of a few steps is as it is written: compiling them takes longer."""
-    with functions_not_compiled():
-        yield
