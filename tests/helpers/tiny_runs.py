@@ -1,10 +1,13 @@
 """Runs of a few steps, and what they left."""
 
+import contextlib
 import csv
 
 import keras
 import pytest
+from backend import functions_not_compiled
 
+from keras_patchpu.layers import patch_embedder
 from patchpu.training.config import TrainConfig
 from patchpu.training.run import train
 
@@ -24,6 +27,23 @@ def tiny(output, **changes):
     """Settings of a run on few digit scenes."""
     settings = {"epochs": 2, "num_train": 20, "num_validation": 60, "schedule": "cosine"}
     return TrainConfig(output=str(output), **{**SMALL, **settings, **changes})
+
+
+def one_block(replace=setattr):
+    """Patches are embedded by one block of the five: tracing the others takes most of the time.
+
+    Args:
+        replace: As `setattr`, or pytest's `monkeypatch.setattr`, which undoes it.
+    """
+    replace(patch_embedder, "BLOCKS", patch_embedder.BLOCKS[:1])
+
+
+@contextlib.contextmanager
+def quick_steps():
+    """While it lasts, models have `one_block` and a step is as it is written, not compiled."""
+    with pytest.MonkeyPatch.context() as patch, functions_not_compiled():
+        one_block(patch.setattr)
+        yield
 
 
 def rows_of(folder):

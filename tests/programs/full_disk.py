@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 from kill_runs import config_of
+from tiny_runs import one_block
 
 from patchpu.commands.train import main as train_main
 from patchpu.training.checkpoint import Checkpoint
@@ -39,6 +40,7 @@ def command(options):
 
 
 def main(folder, loss):
+    one_block()
     folder = pathlib.Path(folder)
     filler, run = folder / "filler", folder / "run"
 

@@ -23,7 +23,7 @@ import traceback
 
 import keras
 import numpy as np
-from tiny_runs import tiny
+from tiny_runs import one_block, tiny
 
 from keras_patchpu.utils.whole_files import latest_folder
 from patchpu.training.run import train
@@ -33,8 +33,6 @@ def config_of(folder, loss, **changes):
     """A run of 12 steps that saves after each of them."""
     settings = {
         "loss": loss,
-        "model": "resnet" if loss.startswith("en") else "patch",
-        "resnet_width": 0.125,
         "epochs": 3,
         "num_train": 32,
         "num_validation": 40,
@@ -164,6 +162,7 @@ def resume(run, loss, begun, whole):
 
 
 def main(folder, loss, num_kills, seed):
+    one_block()
     folder = pathlib.Path(folder)
     moment = random.Random(seed)
     whole = folder / "whole"

@@ -18,6 +18,7 @@ import signal
 import sys
 
 from kill_runs import compare, config_of
+from tiny_runs import one_block
 
 from patchpu.training.run import prepare, run, train
 from patchpu.training.run_folder import RunFolder
@@ -40,6 +41,8 @@ def main(folder, loss):
     changes = {"epochs": 4, "checkpoint_minutes": 60.0}
     if sys.argv[3:] == ["--xla"]:
         changes["xla"] = "always"
+    else:
+        one_block()
     configs = {
         name: config_of(folder / name, loss, **changes) for name in ("first", "second", "third")
     }

@@ -21,6 +21,7 @@ from patchpu.training.checkpoint import RestOfEpoch
 from patchpu.training.progress import Progress
 from patchpu.training.run import prepare, run, train
 
+pytestmark = pytest.mark.usefixtures("quick")
 # JAX compiles for a minute at each run; the code is the same on every backend.
 not_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="takes minutes on JAX")
 

@@ -6,7 +6,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from backend import functions_not_compiled
 from tiny_data import write_coco, write_table, write_voc
 from tiny_runs import SMALL, rows_of, trained_without_report
 
@@ -16,17 +15,12 @@ from patchpu.training.config import TrainConfig
 from patchpu.training.run import train
 
 # Their way through a run is that of test_run.py.
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() == "jax", reason="JAX compiles these for minutes"
-)
+pytestmark = [
+    pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX compiles these for minutes"),
+    pytest.mark.usefixtures("quick"),
+]
 
 SETTINGS = {**SMALL, "schedule": "constant"}
-
-
-@pytest.fixture(autouse=True)
-def quick():
-    with functions_not_compiled():
-        yield
 
 
 def options(**values):
@@ -88,7 +82,6 @@ def test_a_table_trains_and_says_only_what_one_label_can_tell(tmp_path, capsys):
     assert ranks[-1] == pytest.approx(report["observed"]["mean_reciprocal_rank"], abs=1e-6)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="two minutes of compiling")
 def test_a_fully_labelled_table_beside_it_gives_map(tmp_path):
     table = write_table(tmp_path / "data")
     other = write_table(tmp_path / "other", num_images=9, seed=5)
@@ -113,7 +106,6 @@ class Killed(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="two minutes of compiling")
 def test_a_stopped_run_on_files_goes_on_as_if_never_stopped(tmp_path):
     config = TrainConfig(
         dataset="table",

@@ -9,17 +9,17 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from backend import functions_not_compiled, numpy
+from backend import numpy
 from losses_in_numpy import CHANGE_IN_EPOCH_1, IN_NUMPY, TAU, targets_by_hand
 from tiny_runs import rows_of, trained_without_report
 
-from keras_patchpu.layers import patch_embedder
 from patchpu.training.build import make_model
 from patchpu.training.config import TrainConfig
 from patchpu.training.data import load_data
 from patchpu.training.losses import LOSSES
 from patchpu.training.run import train
 
+pytestmark = pytest.mark.usefixtures("quick")
 BACKEND = keras.backend.backend()
 NUM_TRAIN = 16
 
@@ -45,13 +45,6 @@ TINY = {
     "batch_norm_momentum": 0.0,
     "xla": "auto" if BACKEND == "jax" else "never",
 }
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(patch_embedder, "BLOCKS", patch_embedder.BLOCKS[:1])
-    with functions_not_compiled():
-        yield
 
 
 def settings(output, **changes):

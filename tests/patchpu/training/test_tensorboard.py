@@ -19,7 +19,10 @@ from patchpu.training import run as run_module
 from patchpu.training.run import train
 
 # JAX compiles for a minute at each run; the code is the same on every backend.
-pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="takes minutes on JAX")
+pytestmark = [
+    pytest.mark.skipif(keras.backend.backend() == "jax", reason="takes minutes on JAX"),
+    pytest.mark.usefixtures("quick"),
+]
 
 
 def points(folder):
