@@ -20,38 +20,49 @@ import statistics
 import sys
 import tempfile
 import time
-from unittest import mock
 
 import keras
 import numpy as np
+import onnx
 import onnxruntime
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from onnxruntime.quantization import CalibrationMethod, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from keras_patchpu import export_int8
 from keras_patchpu.datasets import load_digit_scenes
-from keras_patchpu.export import ENDINGS, export_classifier
+from keras_patchpu.export import export_classifier
 from keras_patchpu.metrics import mean_average_precision
 from keras_patchpu.models import load_classifier
 
 THREADS = 2
 BATCHES = (1, 16)
 CALIBRATION = 256
-# Changes of the arguments of `quantize_static`, for the rows that say why ours are as they are.
-OTHERS = {
-    "onnx int8, every operation": {"changes": {"nodes_to_exclude": []}},
-    "onnx int8, nothing after the last convolution": {"changes": {}, "products": ()},
-    "onnx int8, convolutions and products only": {
-        "changes": {"op_types_to_quantize": ["Conv", "MatMul", "Gemm"]}
-    },
-    "onnx int8, percentile 99.99": {
-        "changes": {
+ENDINGS = {"onnx": ".onnx", "tf_saved_model": "", "litert": ".tflite"}
+PRODUCTS = ("MatMul", "Gemm")
+# The file that docs/howto/export.md makes, and others that say why it is as it is: arguments of
+# `quantize_static`, and the operations behind the last convolution that are quantised.
+QUANTIZED = {
+    "onnx int8": ({}, PRODUCTS),
+    "onnx int8, every operation": ({"nodes_to_exclude": []}, PRODUCTS),
+    "onnx int8, nothing after the last convolution": ({}, ()),
+    "onnx int8, convolutions and products only": (
+        {"op_types_to_quantize": ["Conv", *PRODUCTS]},
+        PRODUCTS,
+    ),
+    "onnx int8, percentile 99.99": (
+        {
             "calibrate_method": CalibrationMethod.Percentile,
             "extra_options": {"CalibPercentile": 99.99},
-        }
-    },
-    "onnx int8, one scale a tensor": {"changes": {"per_channel": False}},
+        },
+        PRODUCTS,
+    ),
+    "onnx int8, one scale a tensor": ({"per_channel": False}, PRODUCTS),
 }
 FIELDS = (
     "run",
@@ -70,17 +81,29 @@ FIELDS = (
 )
 
 
-def quantize_otherwise(source, target, images, changes, products=export_int8._PRODUCTS):
-    """`export_int8.quantize` with other arguments of `quantize_static`."""
+class Batches(CalibrationDataReader):
+    """Images of calibration, in batches of 16."""
 
-    def quantize(*given, **usual):
-        quantize_static(*given, **{**usual, **changes})
+    def __init__(self, images):
+        self.batches = iter([images[i : i + 16] for i in range(0, len(images), 16)])
 
-    with (
-        mock.patch("onnxruntime.quantization.quantize_static", quantize),
-        mock.patch.object(export_int8, "_PRODUCTS", products),
-    ):
-        export_int8.quantize(source, target, images)
+    def get_next(self):
+        batch = next(self.batches, None)
+        return None if batch is None else {"images": batch}
+
+
+def quantize(source, target, images, changes, products):
+    """Writes an ONNX file in 8 bits, as docs/howto/export.md does, but for the changes."""
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    nodes = onnx.load(prepared).graph.node
+    last = max(index for index, node in enumerate(nodes) if node.op_type == "Conv")
+    usual = {
+        "per_channel": True,
+        "activation_type": QuantType.QUInt8,
+        "nodes_to_exclude": [n.name for n in nodes[last + 1 :] if n.op_type not in products],
+    }
+    quantize_static(str(prepared), str(target), Batches(images), **{**usual, **changes})
 
 
 def runner(path):
@@ -115,11 +138,9 @@ def measure(run, arguments, folder):
         path = folder / f"model{ending}"
         export_classifier(model, path, format)
         files["onnx float32" if format == "onnx" else format] = path
-    files["onnx int8"] = folder / "int8.onnx"
-    export_classifier(model, files["onnx int8"], calibration=calibration)
-    for number, (name, other) in enumerate(OTHERS.items()):
-        files[name] = folder / f"other{number}.onnx"
-        quantize_otherwise(files["onnx float32"], files[name], calibration, **other)
+    for number, (name, (changes, products)) in enumerate(QUANTIZED.items()):
+        files[name] = folder / f"int8_{number}.onnx"
+        quantize(files["onnx float32"], files[name], calibration, changes, products)
     functions |= {name: runner(path) for name, path in files.items() if name not in functions}
 
     times = {key: [] for key in ((name, batch) for name in functions for batch in BATCHES)}
