@@ -9,6 +9,7 @@ import pytest
 import yaml
 from code_blocks import blocks, run_python
 from hub import Hub
+from tiny_runs import one_block
 
 from patchpu.__main__ import COMMANDS
 from patchpu.commands.options import add_parameters, new_parser
@@ -35,6 +36,8 @@ def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page == "howto/sharing.md":
         Hub(tmp_path / "hub", monkeypatch)
+    if page == "howto/experiment_logs.md":  # about callbacks, whatever the model
+        one_block(monkeypatch.setattr)
     run_python((DOCS / page).read_text(), page)
 
 
