@@ -238,6 +238,9 @@ class LabelClassifier(LabelledModel):
                 raise ValueError(f"`validation_data`: {error}") from error
         if self.epoch_counter is not None:
             callbacks = counting_epochs(callbacks, self.epoch_counter)
+        # TensorFlow traces a step twice if the first time creates variables.
+        if self.built and self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
         return super().fit(
             x, y, *args, callbacks=callbacks, validation_data=validation_data, **kwargs
         )
