@@ -377,3 +377,20 @@ def test_inputs_that_are_no_images_are_refused():
     inputs = keras.Input((5,))
     with pytest.raises(ValueError, match=r"images \(B, H, W, 3\)"):
         LabelClassifier(inputs, keras.layers.Dense(3, activation="sigmoid")(inputs))
+
+
+def test_tensorflow_traces_a_training_step_once(monkeypatch):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("about tf.function")
+    traced, train_step = [], LabelClassifier.train_step
+
+    def recorded(self, data):
+        traced.append(self)
+        return train_step(self, data)
+
+    monkeypatch.setattr(LabelClassifier, "train_step", recorded)
+    model = of_tensors()
+    model.compile(Lamb(), "binary_crossentropy", run_eagerly=False, jit_compile=False)
+    images = np.zeros((4, 32, 32, 3), "float32")
+    model.fit(images, np.zeros((4, model.num_labels), "float32"), batch_size=2, verbose=0)
+    assert len(traced) == 1
