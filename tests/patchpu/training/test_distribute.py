@@ -290,6 +290,7 @@ def test_a_batch_that_does_not_divide(monkeypatch):
 def test_losses_that_remember_in_files_are_for_one_process(loss, monkeypatch, tmp_path):
     config = parse_train_config(["--loss", loss, "--output", str(tmp_path / "run")])
     monkeypatch.setattr(distribution, "num_processes", lambda: 2)
+    monkeypatch.setattr(distribution, "rank", lambda: 0)
     with pytest.raises(ValueError, match=f"--loss {loss} remembers .* Received: 2 processes"):
         prepare(config)
     assert not (tmp_path / "run").exists()
