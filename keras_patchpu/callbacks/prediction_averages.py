@@ -107,8 +107,11 @@ class PredictionAverages(keras.callbacks.Callback):
         return found
 
     def set_model(self, model):
+        if model is not self.model:  # one that is compiled for prediction once
+            names = ["probabilities", "score_maps"] if self.spatial else ["probabilities"]
+            self._predicting = model.part(*names)
         super().set_model(model)
-        shape = self._map_shape()
+        shape = self._map_shape() if self.spatial else None
         if self.heat_maps is not None and self.heat_maps.shape[1:] != shape:
             raise FileError(
                 f"Expected heat maps of the shape {shape} in {self.folder}. Received: "
@@ -117,11 +120,7 @@ class PredictionAverages(keras.callbacks.Callback):
 
     def _map_shape(self):
         """`(h, w, L)` of the model's score maps."""
-        if not hasattr(self, "_shape"):
-            size = self.model.image_size
-            image = np.zeros((1, *size, 3), "uint8")
-            self._shape = self.model.explain(image, ["score_maps"])["score_maps"].shape[1:]
-        return self._shape
+        return tuple(self.model.output["score_maps"].shape[1:])
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.spatial:
@@ -177,11 +176,10 @@ class PredictionAverages(keras.callbacks.Callback):
 
     def _updated(self, maps=None):
         """The new averages `(N, L)`; those of the score maps are written to `maps`."""
-        names = ["probabilities", "score_maps"] if self.spatial else ["probabilities"]
         average = np.empty(self.labels.shape, "float32")
         # Whole score maps of a large set would not fit: predicted and written in parts.
         for part, images in self._parts():
-            outputs = self.model.predict_outputs(images, names, batch_size=self.batch_size)
+            outputs = self._predicting.predict(images, self.batch_size, verbose=0)
             before = None if self.average is None else self.average[part]
             average[part] = self._mixed(before, outputs["probabilities"])
             if maps is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from keras_patchpu._version import __version__
 from keras_patchpu.export.check import largest_difference
 from keras_patchpu.export.graph import portable
-from keras_patchpu.models import LabelClassifier, PatchClassifier, ResNetClassifier
+from keras_patchpu.models import MultiLabelClassifier, PatchClassifier, ResNetClassifier
 from keras_patchpu.utils.validation import check_one_of
 from keras_patchpu.utils.whole_files import check_output, whole_file, whole_folder
 
@@ -32,7 +32,7 @@ _PATCHES = "level by level, fine to coarse; each level row by row from the upper
 
 
 def export_classifier(
-    model: LabelClassifier,
+    model: MultiLabelClassifier,
     path: str | os.PathLike,
     format: str = "onnx",
     attention: bool = False,
@@ -104,7 +104,7 @@ def export_classifier(
     return difference
 
 
-def describe(model: LabelClassifier, attention: bool = False) -> dict[str, Any]:
+def describe(model: MultiLabelClassifier, attention: bool = False) -> dict[str, Any]:
     """What a user of an exported file has to know.
 
     Args:

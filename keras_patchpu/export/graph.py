@@ -22,7 +22,7 @@ def portable(model, attention=False):
 
     Returns:
         `keras.Model` from uint8 `(B, H, W, 3)` to a dict of `"scores"` `(B, L)` and, if wanted,
-        `"attention"` `(B, L, P)`, float32. It has been called.
+        `"attention"` `(B, L, P)`, float32.
     """
     if model.dtype_policy.name != "float32":
         single = type(model).from_config({**model.get_config(), "dtype": "float32"})
@@ -30,41 +30,11 @@ def portable(model, attention=False):
             new.set_weights(own.get_weights())
         model = single
     if isinstance(model, PatchClassifier):
-        graph = _Patches(_without_our_kernels(model.fused()), attention)
-    else:
-        graph = _Scores(model)
-    graph(ops.zeros((1, *model.image_size, 3), "uint8"))
-    return graph
-
-
-class _Scores(keras.Model):
-    def __init__(self, classifier):
-        super().__init__(name="classifier")
-        self.classifier = classifier
-
-    def call(self, images):
-        names = ("probabilities",)
-        outputs = self.classifier.intermediates(images, training=False, names=names)
-        return {"scores": outputs["probabilities"]}
-
-
-class _Patches(keras.Model):
-    def __init__(self, classifier, attention):
-        super().__init__(name="classifier")
-        self.classifier = classifier
-        self.attention = attention
-
-    def call(self, images):
-        classifier, pool = self.classifier, self.classifier.codebook_attention_pool
-        patches = classifier.patch_extractor(images, training=False)
-        patches = classifier.patch_embedder(patches, training=False)
-        # As `CodebookAttentionPool`; of its einsum the converter to LiteRT makes a file that
-        # cannot be loaded.
-        scores = ops.matmul(patches, ops.transpose(pool.codebook))
-        attention = ops.softmax(ops.transpose(scores, (0, 2, 1)), axis=-1)
-        embeddings = pool.embed(ops.matmul(attention, patches))
-        outputs = {"scores": classifier.shared_softmax_head(embeddings)}
-        return {**outputs, "attention": attention} if self.attention else outputs
+        model = _without_our_kernels(model.fused())
+    images = keras.Input((*model.image_size, 3), dtype="uint8", name="images")
+    outputs = model.part("probabilities", *(["attention"] if attention else []))(images)
+    outputs["scores"] = outputs.pop("probabilities")
+    return keras.Model(images, outputs, name="classifier")
 
 
 def _without_our_kernels(model):

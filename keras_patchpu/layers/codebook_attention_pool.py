@@ -33,10 +33,10 @@ class CodebookAttentionPool(keras.layers.Layer):
 
     Call arguments:
         patch_embeddings: `(B, P, F)`; B and P may be unknown.
-        return_attention: Whether to return the attention too. Defaults to `False`.
+        return_attention_scores: Whether to return the attention too. Defaults to `False`.
 
     Returns:
-        Image embeddings `(B, L, F)`, in the compute dtype; with `return_attention=True`
+        Image embeddings `(B, L, F)`, in the compute dtype; with `return_attention_scores=True`
         a pair of them and the float32 attention `(B, L, P)`, which sums to 1 over P.
 
     Raises:
@@ -96,7 +96,7 @@ class CodebookAttentionPool(keras.layers.Layer):
         layer.build(input_shape)
         return layer
 
-    def call(self, patch_embeddings, return_attention=False):
+    def call(self, patch_embeddings, return_attention_scores=False):
         patch_embeddings = ops.cast(patch_embeddings, self.compute_dtype)
         # (B, P, F) x (L, F) -> (B, L, P), in float32: exp() of a half-precision score is coarse.
         scores = ops.einsum(
@@ -107,7 +107,7 @@ class CodebookAttentionPool(keras.layers.Layer):
         attention = ops.softmax(scores, axis=-1)
         pooled = ops.matmul(ops.cast(attention, self.compute_dtype), patch_embeddings)
         image_embeddings = self.embed(pooled)
-        if return_attention:
+        if return_attention_scores:
             return image_embeddings, attention
         return image_embeddings
 
@@ -117,10 +117,10 @@ class CodebookAttentionPool(keras.layers.Layer):
             return pooled
         return self.mlp_output(self.mlp_hidden(pooled)) + pooled
 
-    def compute_output_spec(self, patch_embeddings, return_attention=False):
+    def compute_output_spec(self, patch_embeddings, return_attention_scores=False):
         batch, num_patches, features = patch_embeddings.shape
         embeddings = keras.KerasTensor((batch, self.num_labels, features), dtype=self.compute_dtype)
-        if not return_attention:
+        if not return_attention_scores:
             return embeddings
         return embeddings, keras.KerasTensor((batch, self.num_labels, num_patches), dtype="float32")
 

@@ -51,7 +51,7 @@ class AsymmetricLoss(PerLabelLoss):
         Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021.
     """
 
-    inputs = ("logits",)
+    needs = ("logits",)
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ class ExpectedNegative(LabelLoss):
         section 4.1 and Table 1.
     """
 
-    inputs: tuple[str, ...] = ("probabilities", "epoch", "expected_negatives")
+    needs: tuple[str, ...] = ("probabilities", "epoch", "expected_negatives")
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class ExpectedNegativeConsistency(ExpectedNegative):
         As of `ExpectedNegative`.
     """
 
-    inputs = (*ExpectedNegative.inputs, "average")
+    needs = (*ExpectedNegative.needs, "average")
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class ExpectedNegativeSpatialConsistency(ExpectedNegativeConsistency):
         As of `ExpectedNegative`.
     """
 
-    inputs = (*ExpectedNegative.inputs, "score_maps", "average_maps")
+    needs = (*ExpectedNegative.needs, "score_maps", "average_maps")
 
     def __init__(
         self,

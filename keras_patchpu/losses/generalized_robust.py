@@ -64,7 +64,7 @@ class GeneralizedRobust(PerLabelLoss):
         robust loss", IJCAI 2024, arXiv 2405.03501.
     """
 
-    inputs = ("logits", "epoch")
+    needs = ("logits", "epoch")
 
     def __init__(
         self,

@@ -14,13 +14,13 @@ def take_inputs(loss, y_pred):
     Raises:
         ValueError: `y_pred` is no dict, or lacks one of them.
     """
-    if not isinstance(y_pred, dict) or not set(loss.inputs) <= set(y_pred):
+    if not isinstance(y_pred, dict) or not set(loss.needs) <= set(y_pred):
         received = sorted(y_pred) if isinstance(y_pred, dict) else type(y_pred).__name__
         raise ValueError(
-            f"{type(loss).__name__} expects `y_pred` to be a dict with {list(loss.inputs)}. "
+            f"{type(loss).__name__} expects `y_pred` to be a dict with {list(loss.needs)}. "
             f"Received: {received}. The classifiers' `fit` hands them over."
         )
-    return [in_full_precision(y_pred[name]) for name in loss.inputs]
+    return [in_full_precision(y_pred[name]) for name in loss.needs]
 
 
 def in_full_precision(tensor):

@@ -28,7 +28,7 @@ class LargeLoss(PerLabelLoss):
 
     LL-Cp keeps its corrections: in every later step they count as observed present. It needs
     `num_images` and `num_labels` to remember them in `loss.estimator`, one row of weights for
-    each training image, which a `LabelClassifier` saves with its own: 26 MB for 82,081 images
+    each training image, which a `MultiLabelClassifier` saves with its own: 26 MB for 82,081 images
     and 80 labels. Each call of the loss remembers, a call of `evaluate` too. Without these
     arguments a correction lasts for its step.
 
@@ -63,7 +63,7 @@ class LargeLoss(PerLabelLoss):
         step, hence nothing from a batch with one correction.
     """
 
-    inputs: tuple[str, ...] = ("logits", "epoch")
+    needs: tuple[str, ...] = ("logits", "epoch")
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class LargeLoss(PerLabelLoss):
                     "Expected `num_images` with scheme='correct_permanently' alone. Received: "
                     f"scheme={scheme!r}, num_images={num_images}"
                 )
-            self.inputs = ("logits", "epoch", "image_index")
+            self.needs = ("logits", "epoch", "image_index")
             self.estimator = _Corrections(num_images, num_labels, name="corrections")
 
     def corrections(self, labels: Any, logits: Any, epoch: Any) -> Any:

@@ -48,7 +48,7 @@ class Hill(PerLabelLoss):
         labels", 2021, arXiv 2112.07368.
     """
 
-    inputs = ("logits",)
+    needs = ("logits",)
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class SelfPacedLossCorrection(PerLabelLoss):
         labels", 2021, arXiv 2112.07368.
     """
 
-    inputs = ("logits", "epoch")
+    needs = ("logits", "epoch")
 
     def __init__(
         self,

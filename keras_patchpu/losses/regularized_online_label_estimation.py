@@ -30,7 +30,7 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
     `R(p) = ((mean_b sum_l p - expected_positives) / L)^2`.
 
     The estimates are one row of weights for each training image, in `loss.estimator`. A
-    `LabelClassifier` trains them with its own weights. Their rate should be 10 times the
+    `MultiLabelClassifier` trains them with its own weights. Their rate should be 10 times the
     network's: `Lamb(..., learning_rate_multipliers={"label_logits$": 10.0})`. Memory: 26 MB for
     82,081 images and 80 labels, 79 MB with the optimizer's moments. Their gradient is dense, as in
     Cole et al.'s code: in a step without an image its row has a gradient of zeros, so that with
@@ -49,7 +49,7 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
         y_true: `(B, L)` labels in {+1, 0, -1}. Observed negatives count as unknown in the
             losses, as in Cole et al.'s code, and set where their estimates start.
         y_pred: Dict of `"probabilities"` (B, L) and `"image_index"` (B,): the images' numbers
-            from 0 to N - 1. With a `LabelClassifier` `y` is a dict of `"labels"` and
+            from 0 to N - 1. With a `MultiLabelClassifier` `y` is a dict of `"labels"` and
             `"image_index"`.
 
     Returns:
@@ -73,7 +73,7 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
         used in Jouanneau et al., section 4.1.
     """
 
-    inputs = ("probabilities", "image_index")
+    needs = ("probabilities", "image_index")
 
     def __init__(
         self,

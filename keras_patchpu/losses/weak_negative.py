@@ -140,7 +140,7 @@ class WeakNegative(keras.losses.Loss):
     """
 
     # What the loss needs of the model, by the names of `PatchClassifier.explain`.
-    inputs = ("logits", "image_embeddings")
+    needs = ("logits", "image_embeddings")
 
     def __init__(
         self,

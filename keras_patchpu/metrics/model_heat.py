@@ -30,7 +30,7 @@ def score_map_heat(score_maps: np.ndarray, bias: float | np.ndarray = 0.0) -> np
 
 
 def reason_of(model):
-    """Name of the intermediate that tells where the labels of a model are."""
+    """Name of the output that tells where the labels of a model are."""
     return "attention" if hasattr(model, "patch_boxes") else "score_maps"
 
 
@@ -39,7 +39,7 @@ def heat_of(model, outputs, image_size, index=None):
 
     Args:
         model: `PatchClassifier` or `ResNetClassifier`.
-        outputs: Dict with its intermediate `reason_of(model)`, as `model.explain` gives it; or,
+        outputs: Dict with its output `reason_of(model)`, as `model.explain` gives it; or,
             with `index`, with the rows that were kept.
         image_size: `(height, width)` that score maps are resized to.
         index: As of `AttentionHeat`. Defaults to `None`: all are kept.

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-import keras
-
+from keras_patchpu.models.distributed_model import DistributedModel
 from keras_patchpu.utils.validation import check_numbers
 
 
-class LabelledModel(keras.Model):
+class LabelledModel(DistributedModel):
     """A model of `num_labels` labels, with their names and thresholds where these are known."""
 
     num_labels: int

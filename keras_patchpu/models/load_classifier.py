@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_patchpu.models.hub import PARTS, download, is_hub_address
-from keras_patchpu.models.label_classifier import LabelClassifier
+from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
 from keras_patchpu.models.model_archive import ARCHIVE_PARTS, read_config
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
@@ -41,7 +41,7 @@ def load_classifier(
     label_names: Sequence[str] | None = None,
     kinds: type | tuple[type, ...] | None = None,
     max_bytes: int = MAX_BYTES,
-) -> LabelClassifier:
+) -> MultiLabelClassifier:
     """Loads a classifier of this package in Keras's safe mode.
 
     Nothing in the file is run: before Keras reads it, it must be a whole archive (or a folder of

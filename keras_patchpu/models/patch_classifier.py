@@ -1,6 +1,6 @@
 """The paper's network: blocks 1 to 5 as one Keras model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,8 +14,10 @@ from keras_patchpu.layers import (
     SharedSoftmaxHead,
 )
 from keras_patchpu.layers.cpu import xla
+from keras_patchpu.models.block_outputs import PatchLogits, classified, pooled
 from keras_patchpu.models.fold_batch_norms import fold_batch_norms
-from keras_patchpu.models.label_classifier import LabelClassifier
+from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
+from keras_patchpu.utils.array_checks import check_images
 from keras_patchpu.utils.validation import check_one_of, checked_image_size
 
 # Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
@@ -24,16 +26,21 @@ _LARGEST_PREDICTED_WITH_XLA = 16
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class PatchClassifier(LabelClassifier):
+class PatchClassifier(MultiLabelClassifier):
     """Multi-label classifier over patches at several resolutions (Fig. 1).
 
     A functional model: `PatchExtractor`, `PatchEmbedder`, `CodebookAttentionPool`,
     `SharedSoftmaxHead`. `compile`, `fit`, `evaluate`, `predict`, `save` and `export` are
     Keras's own. 251,682 parameters for 80 labels and 256 features.
 
-    A loss that needs more than probabilities names it in an attribute `inputs` (see
-    `WeakNegative`, `LabelClassifier`) and gets a dict of these intermediates as `y_pred`; any
-    other Keras loss gets the probabilities.
+    Its outputs, by name (see `MultiLabelClassifier`):
+
+    - `"patches"` (B, P, h, w, 3), `"patch_embeddings"` (B, P, F), `"attention"` (B, L, P),
+      `"image_embeddings"` (B, L, F), `"logits"` (B, L) and `"probabilities"` (B, L), the steps of
+      Fig. 1 one after the other;
+    - `"patch_logits"` (B, L, P), the log-odds if all attention were on one patch, and
+      `"score_maps"` (B, rows, columns, L), those of the first level. (With
+      `max_patches_per_level` the patches of a training step are no grid: there are no maps.)
 
     Args:
         num_labels: Number of labels, L.
@@ -51,6 +58,15 @@ class PatchClassifier(LabelClassifier):
             `True`; `fused` makes a model without.
         batch_norm_momentum: Of the embedder's batch norms. Defaults to `0.99`.
         pixel_mean, pixel_variance: Of the embedder's input, see `PatchEmbedder`.
+        patch_embedder: Layer or model in the place of `PatchEmbedder`, from patches
+            `(B, P, h, w, 3)` to embeddings `(B, P, F)`. Defaults to `None`: a `PatchEmbedder` of
+            the arguments from `features` to `pixel_variance`, which mean nothing otherwise.
+        pool: Layer or model in the place of `CodebookAttentionPool`, from `(B, P, F)` to one
+            embedding a label, `(B, L, F)`. If its `call` takes `return_attention_scores`, there
+            is an output `"attention"`. Defaults to `None`.
+        head: Layer or model in the place of `SharedSoftmaxHead`, from `(B, L, F)` to
+            probabilities `(B, L)`. If its `call` takes `return_logits`, it gives the log-odds,
+            otherwise they are computed from probabilities. Defaults to `None`.
         seed: Integer seed of the patch subsampling. Defaults to `None`.
         label_names: L strings, kept with the model for whoever predicts. Defaults to `None`.
         thresholds: L numbers from 0 to 1: the probability from which each label is predicted,
@@ -63,11 +79,12 @@ class PatchClassifier(LabelClassifier):
         training: Whether to subsample patches and use batch statistics.
 
     Returns:
-        float32 probabilities `(B, L)`.
+        Dict of the outputs. `predict` gives the float32 probabilities `(B, L)`.
 
     Raises:
-        ValueError: An argument is out of range. Later, what `LabelClassifier` says of images and
-            labels.
+        ValueError: An argument is out of range. Later, images in a NumPy array have another size
+            or values that are not from 0 to 255, or what `MultiLabelClassifier` says of labels.
+            (The values of tensors, `tf.data` and generators are not looked at.)
 
     Example:
 
@@ -98,6 +115,9 @@ class PatchClassifier(LabelClassifier):
         batch_norm_momentum: float = 0.99,
         pixel_mean: Sequence[float] = (0.0, 0.0, 0.0),
         pixel_variance: Sequence[float] = (1.0, 1.0, 1.0),
+        patch_embedder: keras.layers.Layer | None = None,
+        pool: keras.layers.Layer | None = None,
+        head: keras.layers.Layer | None = None,
         seed: int | None = None,
         label_names: Sequence[str] | None = None,
         thresholds: Sequence[float] | None = None,
@@ -108,7 +128,7 @@ class PatchClassifier(LabelClassifier):
         image_size = checked_image_size(image_size)
         check_one_of("image_fit", image_fit, ("stretch", "pad"))
 
-        # === Layers ===
+        # === Blocks 1 to 5 ===
         patch_extractor = PatchExtractor(
             patch_size,
             num_downsamples,
@@ -119,7 +139,8 @@ class PatchClassifier(LabelClassifier):
             dtype=dtype,
             name="patch_extractor",
         )
-        patch_embedder = PatchEmbedder(
+        given = {"patch_embedder": patch_embedder, "pool": pool, "head": head}
+        patch_embedder = patch_embedder or PatchEmbedder(
             features,
             batch_norm=batch_norm,
             batch_norm_momentum=batch_norm_momentum,
@@ -128,63 +149,21 @@ class PatchClassifier(LabelClassifier):
             dtype=dtype,
             name="patch_embedder",
         )
-        codebook_attention_pool = CodebookAttentionPool(
+        pool = pool or CodebookAttentionPool(
             num_labels,
             hidden_units,
             codebook_initializer=codebook_initializer,
             dtype=dtype,
             name="codebook_attention_pool",
         )
-        shared_softmax_head = SharedSoftmaxHead(num_labels, dtype=dtype, name="shared_softmax_head")
+        head = head or SharedSoftmaxHead(num_labels, dtype=dtype, name="shared_softmax_head")
 
-        # === Functional model ===
+        # === Fig. 1 ===
         images = keras.Input((*image_size, 3), dtype="float32", name="images")
         patches = patch_extractor(images)
         patch_embeddings = patch_embedder(patches)
-        image_embeddings = codebook_attention_pool(patch_embeddings)
-        probabilities = shared_softmax_head(image_embeddings)
-        super().__init__(images, probabilities, **kwargs)
-        self.dtype_policy = dtype  # `compile` scales the loss under mixed_float16
-
-        # === Config ===
-        self.patch_extractor = patch_extractor
-        self.patch_embedder = patch_embedder
-        self.codebook_attention_pool = codebook_attention_pool
-        self.shared_softmax_head = shared_softmax_head
-        self.num_labels = num_labels
-        self.image_size = image_size
-        self.codebook_initializer = codebook_attention_pool.codebook_initializer
-        self.batch_norm_momentum = batch_norm_momentum
-        self.seed = seed
-        self.label_names = label_names
-        self.thresholds = thresholds
-        self.image_fit = image_fit
-        self._policy = dtype
-
-    def intermediates(
-        self, images: Any, training: bool | None = None, names: Iterable[str] | None = None
-    ) -> dict[str, Any]:
-        """Everything between an image and its probabilities, as tensors, by name.
-
-        Args:
-            images: `(B, H, W, 3)`, values from 0 to 255.
-            training: As in `call`.
-            names: Names of those wanted; others are left out. Defaults to `None`: all.
-
-        Returns:
-            Dict of `"patches"` (B, P, h, w, 3), `"patch_embeddings"` (B, P, F),
-            `"attention"` (B, L, P), `"image_embeddings"` (B, L, F), `"logits"` (B, L),
-            `"probabilities"` (B, L), `"patch_logits"` (B, L, P): the log-odds if all attention
-            were on one patch, and `"score_maps"` (B, rows, columns, L): those of the first
-            level. (With `max_patches_per_level` the patches of a training step are no grid:
-            then there are no score maps.)
-        """
-        patches = self.patch_extractor(images, training=training)
-        patch_embeddings = self.patch_embedder(patches, training=training)
-        image_embeddings, attention = self.codebook_attention_pool(
-            patch_embeddings, return_attention=True
-        )
-        probabilities, logits = self.shared_softmax_head(image_embeddings, return_logits=True)
+        image_embeddings, attention = pooled(pool, patch_embeddings)
+        probabilities, logits = classified(head, image_embeddings)
         outputs = {
             "patches": patches,
             "patch_embeddings": patch_embeddings,
@@ -193,23 +172,44 @@ class PatchClassifier(LabelClassifier):
             "logits": logits,
             "probabilities": probabilities,
         }
-        if names is None or "patch_logits" in names:
-            patch_logits = self._patch_logits(patch_embeddings)
-            outputs["patch_logits"] = ops.transpose(patch_logits, (0, 2, 1))
-        sampled = training and self.patch_extractor.max_patches_per_level is not None
-        if not sampled and (names is None or "score_maps" in names):
-            outputs["score_maps"] = self._score_maps(patch_embeddings)
-        return {name: outputs[name] for name in outputs if names is None or name in names}
+        if hasattr(pool, "embed") and hasattr(head, "log_odds_of_all"):
+            outputs["patch_logits"] = PatchLogits(pool, head)(patch_embeddings)
+            if max_patches_per_level is None:
+                rows, columns = patch_extractor.level_grids(image_size)[0]
+                maps = ops.transpose(outputs["patch_logits"][:, :, : rows * columns], (0, 2, 1))
+                outputs["score_maps"] = ops.reshape(maps, (-1, rows, columns, num_labels))
+        outputs = {name: tensor for name, tensor in outputs.items() if tensor is not None}
+        super().__init__(images, outputs, **kwargs)
+        self.dtype_policy = dtype  # `compile` scales the loss under mixed_float16
 
-    def _score_maps(self, patch_embeddings):
-        rows, columns = self.patch_extractor.level_grids(self.image_size)[0]
-        maps = self._patch_logits(patch_embeddings[:, : rows * columns])
-        return ops.reshape(maps, (-1, rows, columns, self.num_labels))
+        # === Config ===
+        self.patch_extractor = patch_extractor
+        self.patch_embedder = patch_embedder
+        self.codebook_attention_pool = pool
+        self.shared_softmax_head = head
+        self.image_size = image_size
+        self.label_names = label_names
+        self.thresholds = thresholds
+        self.image_fit = image_fit
+        self._policy = dtype
+        self._given_blocks = tuple(name for name, block in given.items() if block is not None)
+        self._settings = {
+            "features": features,
+            "hidden_units": hidden_units,
+            "codebook_initializer": keras.initializers.serialize(
+                getattr(pool, "codebook_initializer", None)
+            ),
+            "batch_norm": batch_norm,
+            "batch_norm_momentum": batch_norm_momentum,
+            "pixel_mean": tuple(map(float, pixel_mean)),
+            "pixel_variance": tuple(map(float, pixel_variance)),
+            "seed": seed,
+        }
 
-    def _patch_logits(self, patch_embeddings):
-        """Log-odds (B, P, L) of all labels by one patch each."""
-        embeddings = self.codebook_attention_pool.embed(patch_embeddings)
-        return self.shared_softmax_head.log_odds_of_all(embeddings)
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises a ValueError unless an array of images has the model's size and pixels."""
+        if isinstance(inputs, np.ndarray):
+            check_images(inputs, self.image_size)
 
     @property
     def patch_boxes(self) -> np.ndarray:
@@ -243,8 +243,17 @@ class PatchClassifier(LabelClassifier):
         Returns:
             `PatchClassifier` with `batch_norm=False`.
         """
-        model = type(self).from_config({**self.get_config(), "batch_norm": False})
-        fold_batch_norms(self.patch_embedder, model.patch_embedder)
+        config = self.get_config()
+        ours = isinstance(self.patch_embedder, PatchEmbedder)
+        if ours:
+            config["batch_norm"] = False
+        if ours and config["patch_embedder"] is not None:
+            config["patch_embedder"]["config"]["batch_norm"] = False
+        model = type(self).from_config(config)
+        if ours:
+            fold_batch_norms(self.patch_embedder, model.patch_embedder)
+        else:
+            model.patch_embedder.set_weights(self.patch_embedder.get_weights())
         for name in ("codebook_attention_pool", "shared_softmax_head"):
             getattr(model, name).set_weights(getattr(self, name).get_weights())
         if xla.is_for_tensorflow():
@@ -270,6 +279,11 @@ class PatchClassifier(LabelClassifier):
 
     def get_config(self):
         extractor = self.patch_extractor
+        blocks = {
+            "patch_embedder": self.patch_embedder,
+            "pool": self.codebook_attention_pool,
+            "head": self.shared_softmax_head,
+        }
         return {
             "num_labels": self.num_labels,
             "image_size": self.image_size,
@@ -278,14 +292,13 @@ class PatchClassifier(LabelClassifier):
             "downsample_ratio": extractor.downsample_ratio,
             "strides": extractor.strides,
             "max_patches_per_level": extractor.max_patches_per_level,
-            "features": self.patch_embedder.features,
-            "hidden_units": self.codebook_attention_pool.hidden_units,
-            "codebook_initializer": keras.initializers.serialize(self.codebook_initializer),
-            "batch_norm": self.patch_embedder.batch_norm,
-            "batch_norm_momentum": self.batch_norm_momentum,
-            "pixel_mean": self.patch_embedder.pixel_mean,
-            "pixel_variance": self.patch_embedder.pixel_variance,
-            "seed": self.seed,
+            **self._settings,
+            **{
+                name: keras.saving.serialize_keras_object(block)
+                if name in self._given_blocks
+                else None
+                for name, block in blocks.items()
+            },
             "label_names": self.label_names,
             "thresholds": self.thresholds,
             "image_fit": self.image_fit,
@@ -297,4 +310,8 @@ class PatchClassifier(LabelClassifier):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         # Files of before the first release hold a setting that changed memory, not results.
-        return cls(**{name: config[name] for name in config if name != "rematerialize"})
+        config = {name: config[name] for name in config if name != "rematerialize"}
+        for name in ("patch_embedder", "pool", "head"):
+            if isinstance(config.get(name), dict):
+                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        return cls(**config)

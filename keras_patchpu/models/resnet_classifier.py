@@ -1,12 +1,14 @@
 """The paper's point of comparison: ResNet-50 with a score map for each label."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_patchpu.models.label_classifier import LabelClassifier
+from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
+from keras_patchpu.utils.array_checks import check_images
 from keras_patchpu.utils.validation import (
     check_number,
     check_one_of,
@@ -19,7 +21,7 @@ _STRIDED = ("conv5_block1", "conv4_block1", "conv3_block1")
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class ResNetClassifier(LabelClassifier):
+class ResNetClassifier(MultiLabelClassifier):
     """Multi-label classifier with the ResNet-50 of `keras.applications`.
 
     The feature map `(B, h, w, C)` goes through a 1x1 convolution to a score map of each label,
@@ -27,9 +29,10 @@ class ResNetClassifier(LabelClassifier):
     such a head they are its Grad-CAM (see `metrics.score_map_heat`). 23,551,764 parameters for
     20 labels with the trained statistics.
 
-    Losses name what they need as with `PatchClassifier`: `"logits"`, `"image_embeddings"` (of a
-    label: the feature map averaged with the softmax of its score map as weights, the nearest
-    thing to the paper's), `"score_maps"`, `"features"`.
+    Its outputs, by name (see `MultiLabelClassifier`): `"features"` (B, h, w, C), `"score_maps"`
+    (B, h, w, L), float32 log-odds of places, `"image_embeddings"` (B, L, C) (of a label: the
+    feature map averaged with the softmax of its score map as weights, the nearest thing to the
+    paper's), `"logits"` (B, L) and `"probabilities"` (B, L).
 
     Args:
         num_labels: Number of labels, L.
@@ -49,10 +52,10 @@ class ResNetClassifier(LabelClassifier):
         training: Whether to use batch statistics.
 
     Returns:
-        float32 probabilities `(B, L)`.
+        Dict of the outputs. `predict` gives the float32 probabilities `(B, L)`.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range. Later, as of `PatchClassifier`.
 
     Reference:
         Jouanneau et al., section 4.1-4.2 and Table 1; He et al., "Deep residual learning for
@@ -93,16 +96,22 @@ class ResNetClassifier(LabelClassifier):
 
         # === Functional model ===
         images = keras.Input((*image_size, 3), dtype="float32", name="images")
-        maps = scores(feature_extractor(_Preprocess(dtype=dtype, name="preprocess")(images)))
-        maps = keras.layers.GlobalAveragePooling2D(dtype="float32", name="mean_score")(maps)
-        probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="sigmoid")(maps)
-        super().__init__(images, probabilities, **kwargs)
+        features = feature_extractor(_Preprocess(dtype=dtype, name="preprocess")(images))
+        maps = ops.cast(scores(features), "float32")
+        logits = ops.mean(maps, axis=(1, 2))
+        outputs = {
+            "features": features,
+            "score_maps": maps,
+            "image_embeddings": _image_embeddings(features, maps),
+            "logits": logits,
+            "probabilities": ops.sigmoid(logits),
+        }
+        super().__init__(images, outputs, **kwargs)
         self.dtype_policy = dtype  # `compile` scales the loss under mixed_float16
 
         # === Config ===
         self.feature_extractor = feature_extractor
         self.scores = scores
-        self.num_labels = num_labels
         self.image_size = image_size
         self.weights_from = weights
         self.width = width
@@ -113,37 +122,10 @@ class ResNetClassifier(LabelClassifier):
         self.image_fit = image_fit
         self._policy = dtype
 
-    def intermediates(
-        self, images: Any, training: bool | None = None, names: Iterable[str] | None = None
-    ) -> dict[str, Any]:
-        """What lies between an image and its probabilities, as tensors, by name.
-
-        Args:
-            images: `(B, H, W, 3)`, values from 0 to 255.
-            training: As in `call`.
-            names: Names of those wanted; others are left out. Defaults to `None`: all.
-
-        Returns:
-            Dict of `"features"` (B, h, w, C), `"score_maps"` (B, h, w, L), float32 log-odds of
-            places, `"image_embeddings"` (B, L, C), `"logits"` (B, L) and `"probabilities"`
-            (B, L).
-        """
-        images = self.get_layer("preprocess")(images)
-        features = self.feature_extractor(images, training=training)
-        maps = ops.cast(self.scores(features), "float32")
-        logits = ops.mean(maps, axis=(1, 2))
-        outputs = {
-            "features": features,
-            "score_maps": maps,
-            "logits": logits,
-            "probabilities": ops.sigmoid(logits),
-        }
-        if names is None or "image_embeddings" in names:
-            places = ops.reshape(maps, (-1, maps.shape[1] * maps.shape[2], self.num_labels))
-            weights = ops.softmax(ops.transpose(places, (0, 2, 1)), axis=-1)
-            flat = ops.reshape(features, (-1, maps.shape[1] * maps.shape[2], features.shape[-1]))
-            outputs["image_embeddings"] = ops.matmul(ops.cast(weights, flat.dtype), flat)
-        return {name: outputs[name] for name in outputs if names is None or name in names}
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises a ValueError unless an array of images has the model's size and pixels."""
+        if isinstance(inputs, np.ndarray):
+            check_images(inputs, self.image_size)
 
     def get_config(self):
         return {
@@ -180,6 +162,15 @@ class _Preprocess(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def _image_embeddings(features, maps):
+    """Means `(B, L, C)` of features `(B, h, w, C)`, weighted by softmax of maps `(B, h, w, L)`."""
+    num_places = maps.shape[1] * maps.shape[2]
+    places = ops.reshape(maps, (-1, num_places, maps.shape[-1]))
+    weights = ops.softmax(ops.transpose(places, (0, 2, 1)), axis=-1)
+    flat = ops.reshape(features, (-1, num_places, features.shape[-1]))
+    return ops.matmul(ops.cast(weights, flat.dtype), flat)
 
 
 def _feature_extractor(image_size, weights, width, output_stride, momentum, dtype):

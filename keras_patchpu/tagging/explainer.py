@@ -26,7 +26,7 @@ class Explanation:
         found: `Tags` with the name, the scores `(L,)` and the size of the image.
         image: uint8 `(h, w, 3)`, the image as it is shown.
         pixels: uint8 `(H, W, 3)`, the image as the model sees it.
-        outputs: Dict of the model's intermediates that heat maps are made of.
+        outputs: Dict of the model's outputs that heat maps are made of.
         heats: Dict of a view to its heat map, `AttentionHeat` or `ScoreMapHeat`; filled when
             a view is first asked for.
     """
@@ -85,10 +85,10 @@ class Explainer:
                     patches = "patch" if rows * columns == 1 else "patches"
                     self.views[str(level)] = f"{rows} × {columns} {patches}"
             self.views["sharpened"] = "sharpened"
-            self._model, self._names = model.fused(), ("attention", "probabilities")
+            self._predicting = model.fused().part("attention", "probabilities")
         else:
             self.views = {"grad_cam": "Grad-CAM"}
-            self._model, self._names = model, ("score_maps", "probabilities")
+            self._predicting = model.part("score_maps", "probabilities")
         # The first prediction takes long: before anybody waits for it.
         self(np.zeros((*self.image_size, 3), "uint8"), "black image")
 
@@ -97,7 +97,7 @@ class Explainer:
             source = read_image(source, name=name, max_pixels=self.max_pixels)
         pixels = fit_image(source, self.image_size, self.image_fit)
         with self._lock:
-            outputs = self._model.predict_outputs(pixels[None], self._names)
+            outputs = self._predicting.predict_on_batch(pixels[None])
         scores = np.array(outputs.pop("probabilities")[0], "float32")
         check_scores(name, scores)
         height, width = source.shape[:2]

@@ -5,7 +5,6 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 
-import keras
 import numpy as np
 
 from keras_patchpu.datasets.read_image import ImageError, fit_image, placed, read_image
@@ -87,9 +86,8 @@ class Tagger:
         self.thresholds = None if model.thresholds is None else np.array(model.thresholds)
         self.label_names = model.label_names or tuple(map(str, range(model.num_labels)))
         self._grid = heat_grid(model.patch_boxes, model.image_size)
-        self._model = model.fused()
-        if attention:
-            self._model = WithAttention(self._model)
+        wanted = ("probabilities", "attention") if attention else ("probabilities",)
+        self._model = model.fused().part(*wanted)
 
     def __call__(self, images: Iterable[str | os.PathLike | bytes | np.ndarray]) -> Iterator[Tags]:
         reading = read_ahead(self._read, enumerate(images), 2 * self.batch_size, self.workers)
@@ -128,19 +126,18 @@ class Tagger:
         readable = [index for index, (_, image) in enumerate(batch) if image is not None]
         for index in readable:
             pixels[index] = batch[index][1]
-        outputs = self._model.predict_on_batch(pixels) if readable else None
-        scores, attention = outputs if self.attention and readable else (outputs, None)
+        outputs = self._model.predict_on_batch(pixels) if readable else {}
         for index, (found, image) in enumerate(batch):
             if image is None:
                 yield found
                 continue
             # A copy, so that whoever keeps it does not keep the batch.
-            found = dataclasses.replace(found, scores=np.array(scores[index], "float32"))
+            found = dataclasses.replace(found, scores=np.array(outputs["probabilities"][index], "float32"))
             check_scores(found.name, found.scores)
             labels = given_labels(found.scores, self.thresholds, self.top_k)
             places = {}
             if self.attention:
-                places = self._places(labels, np.asarray(attention[index]), found.size)
+                places = self._places(labels, np.asarray(outputs["attention"][index]), found.size)
             tags = tuple(self.label_names[label] for label in labels)
             yield dataclasses.replace(found, tags=tags, **places)
 
@@ -163,20 +160,6 @@ class Tagger:
                 regions[name] = (y_min, x_min, y_max, x_max)
             heatmaps[name] = pixels_of_cells(heat, ys, xs)
         return {"regions": regions, "heatmaps": heatmaps}
-
-
-class WithAttention(keras.Model):
-    """A model of images to probabilities and attention, compiled as one."""
-
-    def __init__(self, classifier):
-        super().__init__()
-        self.classifier = classifier
-        self.jit_compile = classifier.jit_compile
-        self.run_eagerly = classifier.run_eagerly
-
-    def call(self, images):
-        outputs = self.classifier.intermediates(images, training=False)
-        return outputs["probabilities"], outputs["attention"]
 
 
 def _scaled(start, stop, original, fitted):

@@ -131,8 +131,7 @@ def measure(config, steps=5):
     model = _compiled_model(config)
     map_size = None
     if LOSSES[config.loss].remembers == "average maps":
-        image = np.zeros((1, *model.image_size, 3), "uint8")
-        map_size = model.explain(image, ["score_maps"])["score_maps"].shape[1:3]
+        map_size = model.output["score_maps"].shape[1:3]
     images, targets = _random_batch(config, model, map_size)
     step_seconds = _median_seconds(lambda: model.train_on_batch(images, targets), steps)
     batch = np.resize(images, (_prediction_batch(config), *images.shape[1:]))

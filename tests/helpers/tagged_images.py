@@ -102,4 +102,4 @@ def set_on(model, **values):
 
 def scores_of(model, paths):
     images = [read_image(path, model.image_size, model.image_fit) for path in paths]
-    return keras.ops.convert_to_numpy(model(np.stack(images), training=False))
+    return keras.ops.convert_to_numpy(model(np.stack(images), training=False)["probabilities"])

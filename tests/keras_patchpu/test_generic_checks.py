@@ -18,7 +18,7 @@ WITHOUT_CONFIG = {
 }
 
 # Made of tensors of a functional model: see models/test_label_classifier.py.
-OF_TENSORS = {"LabelClassifier"}
+OF_TENSORS = {"MultiLabelClassifier"}
 
 
 def cases(*kinds):

@@ -18,7 +18,7 @@ from keras_patchpu.metrics import (
     localization,
     mean_average_precision,
 )
-from keras_patchpu.models import LabelClassifier, load_classifier
+from keras_patchpu.models import MultiLabelClassifier, load_classifier
 from keras_patchpu.optimizers import Lamb
 from keras_patchpu.tagging import Tagger
 from keras_patchpu.visualize import draw_attention
@@ -48,10 +48,10 @@ def judge(model: PatchClassifier) -> float:
     return score + found["peak_in_box"]
 
 
-def reuse(features: keras.Model) -> LabelClassifier:
+def reuse(features: keras.Model) -> MultiLabelClassifier:
     embeddings = CodebookAttentionPool(10, hidden_units=None)(features.outputs[0])
     probabilities = SharedSoftmaxHead(10, kernel_initializer="zeros")(embeddings)
-    return LabelClassifier(features.inputs[0], {"probabilities": probabilities})
+    return MultiLabelClassifier(features.inputs[0], {"probabilities": probabilities})
 
 
 def tag(path: str) -> list[tuple[str, ...]]:

@@ -189,7 +189,7 @@ def test_permanent_corrections_in_fit_are_saved_with_the_model(tmp_path):
     model.fit(images, y, epochs=1, **arguments)
     assert not numpy(model.loss.estimator.found.value).any()
     before = [numpy(weight) for weight in model.weights]
-    logits = numpy(model.intermediates(images, training=True)["logits"])
+    logits = numpy(model(images, training=True)["logits"])
     for weight, value in zip(model.weights, before):
         weight.assign(value)
     model.fit(images, y, initial_epoch=1, epochs=2, **arguments)

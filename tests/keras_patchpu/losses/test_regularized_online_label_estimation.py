@@ -153,7 +153,7 @@ def test_fit_trains_network_and_estimates():
     codebook = model.codebook_attention_pool.codebook
     codebook_before = numpy(codebook.value).copy()
     before, estimates = model.get_weights(), numpy(loss.estimator.label_logits.value).copy()
-    predicted = numpy(model.intermediates(images, training=True)["probabilities"])
+    predicted = numpy(model(images, training=True)["probabilities"])
     # Looking at them moved the statistics.
     model.set_weights(before)
     y = {"labels": labels, "image_index": rows}

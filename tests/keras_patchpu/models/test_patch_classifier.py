@@ -80,7 +80,7 @@ def test_explain_names_and_shapes_and_predict():
     assert predicted.shape == (4, 3)
     assert predicted.dtype == np.float32
     np.testing.assert_allclose(predicted, outputs["probabilities"], atol=1e-5)
-    np.testing.assert_allclose(numpy(model(images)), outputs["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(numpy(model(images)["probabilities"]), outputs["probabilities"], atol=1e-5)
     # Probabilities that differ between images and labels, so that the above says something.
     assert predicted.std(axis=0).min() > 1e-3 and predicted.std(axis=1).min() > 1e-3
 
@@ -89,7 +89,7 @@ def test_uint8_and_float32_images_are_equal():
     model = calibrated_classifier()
     images = small_images()
     as_float = images.astype("float32")
-    np.testing.assert_array_equal(numpy(model(images)), numpy(model(as_float)))
+    np.testing.assert_array_equal(numpy(model(images)["probabilities"]), numpy(model(as_float)["probabilities"]))
     np.testing.assert_array_equal(
         model.predict(images, verbose=0), model.predict(as_float, verbose=0)
     )
@@ -180,7 +180,7 @@ def test_prediction_and_training_alternate(trained):
     before = model.predict(images, verbose=0)
     model.evaluate(images, small_labels(3), verbose=0)
     np.testing.assert_array_equal(model.predict(images, verbose=0), before)
-    np.testing.assert_allclose(numpy(model(images)), before, atol=1e-5)
+    np.testing.assert_allclose(numpy(model(images)["probabilities"]), before, atol=1e-5)
     on_batch = model.test_on_batch(images, small_labels(3), return_dict=True)
     assert on_batch["loss"] == pytest.approx(
         model.evaluate(images, small_labels(3), verbose=0, return_dict=True)["loss"], rel=1e-4
@@ -200,7 +200,7 @@ def test_compute_loss_of_a_plain_call():
 def test_training_draws_patches():
     model = small_classifier(max_patches_per_level=1, seed=0)
     images = small_images(2)
-    assert model.intermediates(images, training=True)["patches"].shape == (2, 2, 16, 16, 3)
+    assert model(images, training=True)["patches"].shape == (2, 2, 16, 16, 3)
     assert model.explain(images)["patches"].shape == (2, 5, 16, 16, 3)
 
 

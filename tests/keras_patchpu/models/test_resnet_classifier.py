@@ -18,7 +18,7 @@ def model():
     """A small ResNet whose batch norms know the images."""
     keras.utils.set_random_seed(0)
     model = small_resnet(batch_norm_momentum=0.0)
-    model.intermediates(small_images(), training=True)
+    model(small_images(), training=True)
     return model
 
 

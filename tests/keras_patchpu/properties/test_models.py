@@ -93,7 +93,7 @@ def calls_of(model):
         "fit": lambda x, y: model.fit(x, y, verbose=0),
         "evaluate": lambda x, y: model.evaluate(x, y, verbose=0),
         "predict": lambda x, y: model.predict(x, verbose=0),
-        "predict_outputs": lambda x, y: model.predict_outputs(x, ["logits"]),
+        "explain": lambda x, y: model.explain(x, ["logits"]),
         "explain": lambda x, y: model.explain(x),
     }
 

@@ -21,7 +21,10 @@ class Network(keras.Model):
         self.run_eagerly = True
         self.attention = attention
 
-    def intermediates(self, images, training=False):
+    def part(self, *names):
+        return self
+
+    def call(self, images):
         ones = ops.ones((len(images), 3))
         return {"probabilities": ones, "attention": ones[..., None] * self.attention}
 

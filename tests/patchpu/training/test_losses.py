@@ -135,7 +135,7 @@ def test_a_new_loss_is_one_class_and_one_row(monkeypatch, tmp_path, capsys, mode
     data = load_data(config)
     keras.utils.set_random_seed(config.seed)
     start = make_model(config, 10)
-    logits = numpy(start.intermediates(data.train.images, training=True)["logits"])
+    logits = numpy(start(data.train.images, training=True)["logits"])
     expected = 2 * assumed_negatives(data.observed, logits.astype("float64"), 0).mean()
     assert float(rows_of(output)[0]["loss"]) == pytest.approx(expected, rel=2e-4)
 

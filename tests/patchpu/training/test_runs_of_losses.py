@@ -59,7 +59,7 @@ def start_of(config, data):
     """The model that a run starts from, and its log-odds of the training images."""
     keras.utils.set_random_seed(config.seed)
     model = make_model(config, 10)
-    logits = numpy(model.intermediates(data.train.images, training=True)["logits"])
+    logits = numpy(model(data.train.images, training=True)["logits"])
     return model, logits.astype("float64")
 
 

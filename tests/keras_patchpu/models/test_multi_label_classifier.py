@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from keras_patchpu.losses import (
     RegularizedOnlineLabelEstimation,
     WeakNegative,
 )
-from keras_patchpu.models import LabelClassifier
+from keras_patchpu.models import MultiLabelClassifier
 from keras_patchpu.optimizers import Lamb
 
 
@@ -24,14 +26,14 @@ def model():
 
 @keras.saving.register_keras_serializable(package="tests")
 class Recorded(keras.losses.Loss):
-    """Mean of one of its inputs: what the model gave becomes the loss."""
+    """Mean of one of the tensors that it needs: what the model gave becomes the loss."""
 
-    def __init__(self, of, inputs, name="recorded", **kwargs):
+    def __init__(self, of, needs, name="recorded", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.of, self.inputs = of, tuple(inputs)
+        self.of, self.needs = of, tuple(needs)
 
     def call(self, y_true, y_pred):
-        assert set(y_pred) == set(self.inputs)
+        assert set(y_pred) == set(self.needs)
         value = ops.cast(y_pred[self.of], "float32")
         # Keeps a path to the weights, of no effect.
         kept = 0.0 * ops.sum(y_pred["probabilities"], axis=-1)
@@ -40,11 +42,11 @@ class Recorded(keras.losses.Loss):
         return value + kept
 
     def get_config(self):
-        return {**super().get_config(), "of": self.of, "inputs": self.inputs}
+        return {**super().get_config(), "of": self.of, "needs": self.needs}
 
 
 @pytest.mark.parametrize("name", ["logits", "image_embeddings", "score_maps"])
-def test_a_loss_gets_the_intermediates_that_it_names(model, name):
+def test_a_loss_gets_the_outputs_that_it_needs(model, name):
     model.compile("sgd", Recorded(name, [name, "probabilities"]), **FEW_STEPS)
     loss = model.evaluate(small_images(), small_labels(), verbose=0)
     expected = model.explain(small_images(), [name])[name].mean()
@@ -69,7 +71,8 @@ def test_metrics_get_labels_and_probabilities_whatever_the_loss_wants(model):
     )
     targets = {"labels": small_labels(), "extra": np.zeros(4, "float32")}
     found = model.evaluate(small_images(), targets, verbose=0, return_dict=True)
-    expected = (model.predict(small_images(), verbose=0) * small_labels()).sum(axis=-1).mean()
+    presence = small_labels() > 0
+    expected = (model.predict(small_images(), verbose=0) * presence).sum(axis=-1).mean()
     assert found["probability"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -146,20 +149,34 @@ def test_compiling_anew_forgets_weights_and_counter_of_the_former_loss(model):
     assert not any(v.path.endswith("label_logits") for v in model.trainable_variables)
 
 
-def test_predict_outputs_gives_what_explain_gives():
+def test_a_part_predicts_what_explain_gives():
     model = calibrated_classifier()
     model.compile(**FEW_STEPS)
     names = ["score_maps", "probabilities"]
-    found = model.predict_outputs(small_images(5), names, batch_size=2)
+    found = model.part(*names).predict(small_images(5), batch_size=2, verbose=0)
     expected = model.explain(small_images(5))
     assert sorted(found) == sorted(names)
     for name in names:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
-    # `predict` is not changed by it, before or after.
-    plain = model.predict(small_images(5), verbose=0)
+    plain = model.predict(small_images(5), 2, 0)
     np.testing.assert_allclose(plain, expected["probabilities"], atol=1e-5)
-    again = model.predict_outputs(small_images(5), names, batch_size=2)
-    np.testing.assert_allclose(again["score_maps"], expected["score_maps"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_has_the_weights_of_the_model():
+    model = calibrated_classifier()
+    part = model.part("logits")
+    before = part.predict(small_images(), verbose=0)["logits"]
+    model.shared_softmax_head.kernel.assign(2.0 * model.shared_softmax_head.kernel)
+    after = part.predict(small_images(), verbose=0)["logits"]
+    np.testing.assert_array_equal(after, model.explain(small_images(), ["logits"])["logits"])
+    assert np.abs(after - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("names, received", [(["logit"], "logit"), ([], "none")])
+def test_a_part_without_such_an_output(model, names, received):
+    message = f"outputs of PatchClassifier: patches, .*. Received: {received}"
+    with pytest.raises(ValueError, match=message):
+        model.part(*names)
 
 
 def test_score_maps_are_the_log_odds_of_a_patch_alone():
@@ -178,10 +195,9 @@ def test_score_maps_are_the_log_odds_of_a_patch_alone():
             np.testing.assert_allclose(maps[:, row, column], logits, rtol=1e-3, atol=1e-4)
 
 
-def test_score_maps_of_sampled_patches_are_not_given_in_training():
-    model = small_classifier(max_patches_per_level=2)
-    assert "score_maps" in model.intermediates(small_images(), training=False)
-    assert "score_maps" not in model.intermediates(small_images(), training=True)
+def test_sampled_patches_have_no_score_maps():
+    outputs = small_classifier(max_patches_per_level=2).output
+    assert "patch_logits" in outputs and "score_maps" not in outputs
 
 
 def bad_images():
@@ -247,7 +263,7 @@ def test_pixels_are_looked_at_once_and_not_in_every_epoch(model, monkeypatch):
     model.compile("sgd", WeakNegative(), **FEW_STEPS)
     counts = []
     monkeypatch.setattr(
-        "keras_patchpu.models.label_classifier.check_images",
+        "keras_patchpu.models.patch_classifier.check_images",
         lambda images, size: counts.append(len(images)),
     )
     data = (small_images()[:2], small_labels()[:2])
@@ -293,34 +309,40 @@ def tensors(image_size=(32, 32)):
 
 def of_tensors(**kwargs):
     keras.utils.set_random_seed(0)
-    return LabelClassifier(*tensors(), **kwargs)
+    return MultiLabelClassifier(*tensors(), **kwargs)
 
 
-def test_the_tensors_are_the_intermediates():
+def test_the_tensors_are_the_outputs():
     images, outputs = tensors()
     expected = keras.Model(images, outputs)(small_images())
-    model = LabelClassifier(images, outputs)
+    model = MultiLabelClassifier(images, outputs)
     found = model.explain(small_images())
     assert set(found) == {"image_embeddings", "logits", "probabilities"}
     for name, values in found.items():
         np.testing.assert_allclose(values, ops.convert_to_numpy(expected[name]), atol=1e-6)
     assert set(model.explain(small_images(), ["logits"])) == {"logits"}
-    assert (model.num_labels, model.image_size) == (3, (32, 32))
+    assert model.num_labels == 3
 
 
-def test_only_probabilities_are_returned():
+def test_calling_gives_all_outputs_and_predicting_the_probabilities():
     model = of_tensors()
-    expected = model.explain(small_images())["probabilities"]
-    np.testing.assert_allclose(model.predict(small_images(), verbose=0), expected, atol=1e-6)
+    expected = model.explain(small_images())
     np.testing.assert_allclose(
-        ops.convert_to_numpy(model(small_images(), training=True)), expected, atol=1e-6
+        model.predict(small_images(), verbose=0), expected["probabilities"], atol=1e-6
     )
-    assert model(keras.Input((32, 32, 3))).shape == (None, 3)
+    for name, values in model(small_images(), training=True).items():
+        np.testing.assert_allclose(ops.convert_to_numpy(values), expected[name], atol=1e-6)
+    symbolic = model(keras.Input((32, 32, 3)))
+    assert {name: tensor.shape for name, tensor in symbolic.items()} == {
+        "image_embeddings": (None, 3, 4),
+        "logits": (None, 3),
+        "probabilities": (None, 3),
+    }
 
 
 def test_probabilities_alone_will_do():
     images, outputs = tensors()
-    model = LabelClassifier(images, outputs["probabilities"])
+    model = MultiLabelClassifier(images, outputs["probabilities"])
     assert list(model.explain(small_images())) == ["probabilities"]
     assert model.num_labels == 3
 
@@ -331,7 +353,7 @@ def test_a_loss_that_wants_more_trains_it():
     before = [ops.convert_to_numpy(weight) for weight in model.trainable_variables]
 
     def loss():
-        return WeakNegative()(small_labels(), model.intermediates(small_images()))
+        return WeakNegative()(small_labels(), model(small_images()))
 
     expected, gradients = float(loss()), weight_gradients(model, loss)
     history = model.fit(small_images(), small_labels(), batch_size=4, verbose=0)
@@ -346,7 +368,7 @@ def test_it_is_saved_with_names_thresholds_and_loss(tmp_path):
     model.fit(small_images(), small_labels(), batch_size=4, verbose=0)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(again) is LabelClassifier
+    assert type(again) is MultiLabelClassifier
     assert (again.label_names, again.thresholds) == (("a", "b", "c"), (0.1, 0.5, 0.9))
     assert again.loss.theta == 0.2
     for name, values in model.explain(small_images()).items():
@@ -355,12 +377,23 @@ def test_it_is_saved_with_names_thresholds_and_loss(tmp_path):
     assert again.evaluate(small_images(), small_labels(), verbose=0) == pytest.approx(before)
 
 
-def test_images_of_any_size():
-    model = LabelClassifier(*tensors((None, None)))
-    images = np.full((2, 48, 32, 3), 255, "uint8")
-    assert model.predict(images, verbose=0).shape == (2, 3)
-    with pytest.raises(ValueError, match="values from 256 to 256"):
-        model.predict(images + 1.0, verbose=0)
+def test_inputs_of_any_kind():
+    """A feature map, tokens and a vector, of values that are no pixels."""
+    for shape in ((2, 2, 5), (4, 5), (5,)):
+        inputs = keras.Input(shape)
+        flat = keras.layers.Flatten()(inputs)
+        model = MultiLabelClassifier(inputs, keras.layers.Dense(3, activation="sigmoid")(flat))
+        model.compile("sgd", AssumeNegative(), **FEW_STEPS)
+        values = np.random.default_rng(0).normal(0, 1000, (4, *shape))
+        model.fit(values, small_labels(), verbose=0)
+        assert model.predict(values, verbose=0).shape == (4, 3)
+    first, second = keras.Input((2,), name="first"), keras.Input((3,), name="second")
+    both = keras.layers.Concatenate()([first, second])
+    model = MultiLabelClassifier(
+        {"first": first, "second": second}, keras.layers.Dense(3, activation="sigmoid")(both)
+    )
+    values = {"first": np.ones((4, 2)), "second": np.ones((4, 3))}
+    assert model.explain(values)["probabilities"].shape == (4, 3)
 
 
 @pytest.mark.parametrize("outputs", ["logits", "image_embeddings", "places"])
@@ -370,25 +403,72 @@ def test_outputs_without_probabilities_are_refused(outputs):
     del found["probabilities"]
     chosen = found["image_embeddings"] if outputs == "places" else {outputs: found[outputs]}
     with pytest.raises(ValueError, match=r"probabilities \(B, L\), or a dict"):
-        LabelClassifier(images, chosen)
+        MultiLabelClassifier(images, chosen)
 
 
-def test_inputs_that_are_no_images_are_refused():
-    inputs = keras.Input((5,))
-    with pytest.raises(ValueError, match=r"images \(B, H, W, 3\)"):
-        LabelClassifier(inputs, keras.layers.Dense(3, activation="sigmoid")(inputs))
+@pytest.mark.parametrize("loss", [AssumeNegative(), WeakNegative()])
+def test_the_loss_of_the_probabilities_in_a_list_or_dict_and_its_weight(loss):
+    model = of_tensors()
+    data = (small_images(), small_labels())
+
+    def value(loss, loss_weights=None):
+        model.compile("sgd", loss, loss_weights, **FEW_STEPS)
+        return model.evaluate(*data, verbose=0)
+
+    one = value(loss)
+    assert value([loss]) == pytest.approx(one)
+    assert value({"probabilities": loss}) == pytest.approx(one)
+    for weight in (10, 10.0, [10.0], {"probabilities": 10.0}):
+        assert value(loss, weight) == pytest.approx(10 * one, rel=1e-5)
+    for wrong in ([loss, loss], {"logits": loss}, []):
+        with pytest.raises(ValueError, match="Expected `loss` for the probabilities alone"):
+            value(wrong)
+    with pytest.raises(ValueError, match="Expected `loss_weights` for the probabilities alone"):
+        value(loss, [1.0, 2.0])
+
+
+def test_metrics_and_losses_of_keras_get_presence():
+    """What is -1 or 0 here is 0 to Keras."""
+    model = of_tensors()
+    metrics = [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.45)]
+    model.compile("sgd", "binary_crossentropy", metrics=metrics, **FEW_STEPS)
+    labels = np.where(small_labels() > 0, 1, -1)
+    found = model.evaluate(small_images(), labels, verbose=0, return_dict=True)
+    scores = model.predict(small_images(), verbose=0)
+    present = labels > 0
+    accuracy = ((scores > 0.45) == present).mean()
+    crossentropy = -np.log(np.where(present, scores, 1 - scores)).mean()
+    assert found["accuracy"] == pytest.approx(accuracy)
+    assert found["loss"] == pytest.approx(crossentropy, rel=1e-4)
+
+
+def test_unknown_labels_under_metrics_of_keras_are_told():
+    model = of_tensors()
+    labels = np.array([[1, 0, -1], [0, 0, 1]])
+    model.compile("sgd", "binary_crossentropy", metrics=["AUC"], **FEW_STEPS)
+    with pytest.warns(UserWarning, match=r"3 of 6 labels are unknown \(0\)"):
+        model.evaluate(small_images()[:2], labels, verbose=0)
+    model.compile("sgd", "binary_crossentropy", **FEW_STEPS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.evaluate(small_images()[:2], labels, verbose=0)
+
+
+def test_before_compiling_fit_says_what_keras_says(model):
+    with pytest.raises(ValueError, match=r"compile\(\)"):
+        model.fit(small_images(), small_labels(), verbose=0)
 
 
 def test_tensorflow_traces_a_training_step_once(monkeypatch):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("about tf.function")
-    traced, train_step = [], LabelClassifier.train_step
+    traced, train_step = [], MultiLabelClassifier.train_step
 
     def recorded(self, data):
         traced.append(self)
         return train_step(self, data)
 
-    monkeypatch.setattr(LabelClassifier, "train_step", recorded)
+    monkeypatch.setattr(MultiLabelClassifier, "train_step", recorded)
     model = of_tensors()
     model.compile(Lamb(), "binary_crossentropy", run_eagerly=False, jit_compile=False)
     images = np.zeros((4, 32, 32, 3), "float32")
