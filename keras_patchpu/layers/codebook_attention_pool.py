@@ -98,13 +98,11 @@ class CodebookAttentionPool(keras.layers.Layer):
 
     def call(self, patch_embeddings, return_attention_scores=False):
         patch_embeddings = ops.cast(patch_embeddings, self.compute_dtype)
-        # (B, P, F) x (L, F) -> (B, L, P), in float32: exp() of a half-precision score is coarse.
-        scores = ops.einsum(
-            "lf,bpf->blp",
-            ops.cast(self.codebook, "float32"),
-            ops.cast(patch_embeddings, "float32"),
-        )
-        attention = ops.softmax(scores, axis=-1)
+        # In float32: exp() of a half-precision score is coarse. (Of an einsum the converter to
+        # LiteRT makes a file that cannot be loaded.)
+        codebook = ops.transpose(ops.cast(self.codebook, "float32"))
+        scores = ops.matmul(ops.cast(patch_embeddings, "float32"), codebook)
+        attention = ops.softmax(ops.transpose(scores, (0, 2, 1)), axis=-1)
         pooled = ops.matmul(ops.cast(attention, self.compute_dtype), patch_embeddings)
         image_embeddings = self.embed(pooled)
         if return_attention_scores:

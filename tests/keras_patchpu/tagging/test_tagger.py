@@ -107,9 +107,12 @@ def test_one_shape_for_every_batch(model, paths, monkeypatch):
     shapes = []
 
     class Network:
+        def part(self, *names):
+            return self
+
         def predict_on_batch(self, images):
             shapes.append(images.shape)
-            return np.full((len(images), 3), 0.5, "float32")
+            return {"probabilities": np.full((len(images), 3), 0.5, "float32")}
 
     monkeypatch.setattr(PatchClassifier, "fused", lambda self: Network())
     tagger = Tagger(model, batch_size=4)
