@@ -2,11 +2,31 @@
 
 from keras import ops
 
+from keras_patchpu.layers import PatchEmbedder
+
 # Convolutions of a block, each with the batch norm that follows.
 _PAIRS = (("expand_conv", "expand_bn"), ("dwconv", "bn"), ("project_conv", "project_bn"))
 
 
-def fold_batch_norms(source, target):
+def with_folded_batch_norms(model):
+    """A copy of a `PatchClassifier` whose embedder, if it is a `PatchEmbedder`, has none."""
+    config = model.get_config()
+    ours = isinstance(model.patch_embedder, PatchEmbedder)
+    if ours:
+        config["batch_norm"] = False
+    if ours and config["patch_embedder"] is not None:
+        config["patch_embedder"]["config"]["batch_norm"] = False
+    copy = type(model).from_config(config)
+    if ours:
+        _fold_batch_norms(model.patch_embedder, copy.patch_embedder)
+    else:
+        copy.patch_embedder.set_weights(model.patch_embedder.get_weights())
+    for name in ("codebook_attention_pool", "shared_softmax_head"):
+        getattr(copy, name).set_weights(getattr(model, name).get_weights())
+    return copy
+
+
+def _fold_batch_norms(source, target):
     """Copies the weights of an embedder with batch norms into one without.
 
     `y = gamma (w * x - mean) / sqrt(variance + epsilon) + beta` is a convolution with the

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from keras_patchpu.models.distributed_model import DistributedModel
 from keras_patchpu.utils.validation import check_numbers
 
@@ -36,8 +38,10 @@ class LabelledModel(DistributedModel):
         return self._thresholds
 
     @thresholds.setter
-    def thresholds(self, thresholds: Sequence[float] | None) -> None:
+    def thresholds(self, thresholds: Sequence[float] | np.ndarray | None) -> None:
         if thresholds is not None:
+            # As `choose_thresholds` gives them, too.
+            thresholds = thresholds.tolist() if isinstance(thresholds, np.ndarray) else thresholds
             check_numbers("thresholds", thresholds, self.num_labels, minimum=0, maximum=1)
             thresholds = tuple(float(threshold) for threshold in thresholds)
         self._thresholds = thresholds

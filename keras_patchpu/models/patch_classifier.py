@@ -15,7 +15,7 @@ from keras_patchpu.layers import (
 )
 from keras_patchpu.layers.cpu import xla
 from keras_patchpu.models.block_outputs import PatchLogits, classified, pooled
-from keras_patchpu.models.fold_batch_norms import fold_batch_norms
+from keras_patchpu.models.fold_batch_norms import with_folded_batch_norms
 from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
 from keras_patchpu.utils.array_checks import check_images
 from keras_patchpu.utils.validation import check_one_of, checked_image_size
@@ -243,19 +243,7 @@ class PatchClassifier(MultiLabelClassifier):
         Returns:
             `PatchClassifier` with `batch_norm=False`.
         """
-        config = self.get_config()
-        ours = isinstance(self.patch_embedder, PatchEmbedder)
-        if ours:
-            config["batch_norm"] = False
-        if ours and config["patch_embedder"] is not None:
-            config["patch_embedder"]["config"]["batch_norm"] = False
-        model = type(self).from_config(config)
-        if ours:
-            fold_batch_norms(self.patch_embedder, model.patch_embedder)
-        else:
-            model.patch_embedder.set_weights(self.patch_embedder.get_weights())
-        for name in ("codebook_attention_pool", "shared_softmax_head"):
-            getattr(model, name).set_weights(getattr(self, name).get_weights())
+        model = with_folded_batch_norms(self)
         if xla.is_for_tensorflow():
             model.jit_compile = self.patch_extractor.patch_size <= _LARGEST_PREDICTED_WITH_XLA
         return model

@@ -132,7 +132,9 @@ class Tagger:
                 yield found
                 continue
             # A copy, so that whoever keeps it does not keep the batch.
-            found = dataclasses.replace(found, scores=np.array(outputs["probabilities"][index], "float32"))
+            found = dataclasses.replace(
+                found, scores=np.array(outputs["probabilities"][index], "float32")
+            )
             check_scores(found.name, found.scores)
             labels = given_labels(found.scores, self.thresholds, self.top_k)
             places = {}

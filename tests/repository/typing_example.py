@@ -41,7 +41,7 @@ def judge(model: PatchClassifier) -> float:
     heat = AttentionHeat(steps["attention"], model.patch_boxes, (64, 64))
     found = localization(heat, scenes.labels, scenes.boxes)
     chosen = choose_thresholds(np.where(scenes.labels > 0, 1, -1), steps["probabilities"])
-    model.thresholds = chosen["thresholds"].tolist()
+    model.thresholds = chosen["thresholds"]
     figure = draw_attention(list(scenes.images), list(steps["attention"]), ["a"] * 8)
     figure.savefig("attention.png")
     score: float = mean_average_precision(scenes.labels, steps["probabilities"])

@@ -52,7 +52,9 @@ def test_the_normalisation_survives_saving(efficientnet, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.patch_embedder.pixel_mean == model.patch_embedder.pixel_mean
     images = small_images()
-    np.testing.assert_allclose(numpy(loaded(images)["probabilities"]), numpy(model(images)["probabilities"]), atol=1e-6)
+    np.testing.assert_allclose(
+        numpy(loaded(images)["probabilities"]), numpy(model(images)["probabilities"]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

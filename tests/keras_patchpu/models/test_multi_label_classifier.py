@@ -14,6 +14,7 @@ from keras_patchpu.losses import (
     RegularizedOnlineLabelEstimation,
     WeakNegative,
 )
+from keras_patchpu.metrics import choose_thresholds
 from keras_patchpu.models import MultiLabelClassifier
 from keras_patchpu.optimizers import Lamb
 
@@ -452,6 +453,15 @@ def test_unknown_labels_under_metrics_of_keras_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.evaluate(small_images()[:2], labels, verbose=0)
+
+
+def test_thresholds_as_they_are_chosen(model):
+    labels, scores = (
+        np.array([[1, -1, 1], [-1, 1, -1]]),
+        np.array([[0.8, 0.1, 0.6], [0.2, 0.5, 0.4]]),
+    )
+    model.thresholds = choose_thresholds(labels, scores)["thresholds"]
+    assert model.thresholds == pytest.approx((0.5, 0.3, 0.5))
 
 
 def test_before_compiling_fit_says_what_keras_says(model):

@@ -86,7 +86,9 @@ def test_explain_names_and_shapes_and_predict():
     assert predicted.shape == (4, 3)
     assert predicted.dtype == np.float32
     np.testing.assert_allclose(predicted, outputs["probabilities"], atol=1e-5)
-    np.testing.assert_allclose(numpy(model(images)["probabilities"]), outputs["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(
+        numpy(model(images)["probabilities"]), outputs["probabilities"], atol=1e-5
+    )
     # Probabilities that differ between images and labels, so that the above says something.
     assert predicted.std(axis=0).min() > 1e-3 and predicted.std(axis=1).min() > 1e-3
 
@@ -95,7 +97,9 @@ def test_uint8_and_float32_images_are_equal():
     model = calibrated_classifier()
     images = small_images()
     as_float = images.astype("float32")
-    np.testing.assert_array_equal(numpy(model(images)["probabilities"]), numpy(model(as_float)["probabilities"]))
+    np.testing.assert_array_equal(
+        numpy(model(images)["probabilities"]), numpy(model(as_float)["probabilities"])
+    )
     np.testing.assert_array_equal(
         model.predict(images, verbose=0), model.predict(as_float, verbose=0)
     )

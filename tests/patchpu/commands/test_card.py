@@ -246,7 +246,9 @@ def test_the_code_of_a_resnet_runs(tmp_path, monkeypatch, capsys):
     exec(code, {})
     # NumPy 2 writes np.float32(0.5), NumPy 1 writes 0.5; either may be as 1e-05.
     found = re.findall(r"'(?:cat|dog)': (?:np\.float32\()?([\d.e+-]+)", capsys.readouterr().out)
-    expected = numpy(model(np.array(Image.open("image.jpg"))[None].astype("float32"))["probabilities"][0])
+    expected = numpy(
+        model(np.array(Image.open("image.jpg"))[None].astype("float32"))["probabilities"][0]
+    )
     np.testing.assert_allclose([float(value) for value in found], expected, atol=1e-5)
 
 
