@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import keras
 
 from keras_patchpu.models.hub import PARTS, download, is_hub_address
-from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
 from keras_patchpu.models.model_archive import ARCHIVE_PARTS, read_config
+from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
 from keras_patchpu.models.patch_classifier import PatchClassifier
 from keras_patchpu.models.resnet_classifier import ResNetClassifier
 from keras_patchpu.utils.validation import MAX_PIXELS, FileError

@@ -94,7 +94,7 @@ def calls_of(model):
         "evaluate": lambda x, y: model.evaluate(x, y, verbose=0),
         "predict": lambda x, y: model.predict(x, verbose=0),
         "explain": lambda x, y: model.explain(x, ["logits"]),
-        "explain": lambda x, y: model.explain(x),
+        "explain all": lambda x, y: model.explain(x),
     }
 
 
