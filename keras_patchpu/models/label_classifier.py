@@ -29,8 +29,8 @@ class LabelClassifier(LabelledModel):
     `predict` and `save` are Keras's own. A subclass that makes its layers itself gives the
     probabilities alone as `outputs` and defines `intermediates`.
 
-    A loss that needs more than probabilities says so in an attribute `inputs`, a tuple of
-    names, and gets a dict of them as `y_pred`. They are looked up
+    A loss that needs more than probabilities says so in an attribute `needs`, a tuple of
+    names (see `MultiLabelLoss`), and gets a dict of them as `y_pred`. They are looked up
 
     1. among the model's intermediates: `"logits"`, `"image_embeddings"`, ...;
     2. `"epoch"`: number of epochs done, a float32 scalar (0 outside `fit`);
@@ -210,7 +210,7 @@ class LabelClassifier(LabelledModel):
             self._named_outputs = None
 
     def _outputs_for_loss(self):
-        names = getattr(self.loss, "inputs", None)
+        names = getattr(self.loss, "needs", None) or None
         # Metrics want the probabilities, whatever the loss wants.
         return self._returning(None if names is None else {*names, "probabilities"})
 
@@ -220,7 +220,7 @@ class LabelClassifier(LabelledModel):
             # Keras forgets replaced variables, but not replaced layers.
             self._tracker.untrack(former)
         self.loss_estimator = getattr(self.loss, "estimator", None)
-        wants_epoch = "epoch" in (getattr(self.loss, "inputs", None) or ())
+        wants_epoch = "epoch" in getattr(self.loss, "needs", ())
         self.epoch_counter = EpochCounter(name="epoch_counter") if wants_epoch else None
 
     def compile_from_config(self, config):
@@ -262,7 +262,7 @@ class LabelClassifier(LabelledModel):
             return super().test_step(*args, **kwargs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        names = getattr(self.loss, "inputs", None)
+        names = getattr(self.loss, "needs", None) or None
         labels = y["labels"] if isinstance(y, dict) else y
         check_label_shape(labels, self.num_labels)
         if names is None:

@@ -4,7 +4,7 @@ import keras
 
 
 def needed(loss, computed, y, model):
-    """The tensors that a loss names in its attribute `inputs`, by name.
+    """The tensors that a loss names in its attribute `needs`, by name.
 
     Args:
         loss: The loss.
@@ -16,14 +16,14 @@ def needed(loss, computed, y, model):
         ValueError: One is missing.
     """
     given = {**(y if isinstance(y, dict) else {}), **computed}
-    missing = [name for name in loss.inputs if name not in given]
+    missing = [name for name in loss.needs if name not in given]
     if missing:
         raise ValueError(
             f"{type(loss).__name__} needs {missing}, which {type(model).__name__} does not "
             "compute: expected `y` to be a dict of 'labels' and these. Received: "
             f"{sorted(y) if isinstance(y, dict) else 'an array of labels'}"
         )
-    return {name: given[name] for name in loss.inputs}
+    return {name: given[name] for name in loss.needs}
 
 
 class EpochCounter(keras.layers.Layer):

@@ -24,14 +24,14 @@ def model():
 
 @keras.saving.register_keras_serializable(package="tests")
 class Recorded(keras.losses.Loss):
-    """Mean of one of its inputs: what the model gave becomes the loss."""
+    """Mean of one of what it needs: what the model gave becomes the loss."""
 
-    def __init__(self, of, inputs, name="recorded", **kwargs):
+    def __init__(self, of, needs, name="recorded", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.of, self.inputs = of, tuple(inputs)
+        self.of, self.needs = of, tuple(needs)
 
     def call(self, y_true, y_pred):
-        assert set(y_pred) == set(self.inputs)
+        assert set(y_pred) == set(self.needs)
         value = ops.cast(y_pred[self.of], "float32")
         # Keeps a path to the weights, of no effect.
         kept = 0.0 * ops.sum(y_pred["probabilities"], axis=-1)
@@ -40,7 +40,7 @@ class Recorded(keras.losses.Loss):
         return value + kept
 
     def get_config(self):
-        return {**super().get_config(), "of": self.of, "inputs": self.inputs}
+        return {**super().get_config(), "of": self.of, "needs": self.needs}
 
 
 @pytest.mark.parametrize("name", ["logits", "image_embeddings", "score_maps"])
