@@ -10,8 +10,7 @@ import numpy as np
 from keras_patchpu.callbacks.load_array import load_array
 from keras_patchpu.utils.validation import FileError, check_number, check_positive_integer
 
-# A target of 0 would read as unknown, one of 1 as observed absent.
-_SMALLEST_TARGET = 1e-6
+_NONE = -1.0  # where there is no pseudo-label
 _NAME = "pseudo_labels.npy"
 
 
@@ -20,9 +19,9 @@ class PseudoLabels(keras.callbacks.Callback):
 
     After each epoch from `warmup_epochs` on but the last, the model predicts all training images
     as they are. Of each label, the images in which it is still unknown and least probable get
-    the probability q as target, written `-q`, and keep it. Their number is `share` of the images
-    in which the label was not observed, over `num_epochs - warmup_epochs`: at the end `share` of
-    them have a target. There are no positive pseudo-labels: hence "asymmetric".
+    the probability as target, and keep it. Their number is `share` of the images in which the
+    label was not observed, over `num_epochs - warmup_epochs`: at the end `share` of them have a
+    target. There are no positive pseudo-labels: hence "asymmetric".
 
     `save` and `load` keep what is known so far: `4 N L` bytes, 26 MB for 82,081 images and 80
     labels.
@@ -36,6 +35,9 @@ class PseudoLabels(keras.callbacks.Callback):
             and at least 1; the authors take 5 of 10 for VOC and COCO, and 3 or 4 for others.
         share: Of the unknown labels that have a target in the end, 0 to 1. Defaults to `0.9`.
         batch_size: Of the prediction, for arrays. Defaults to `None`: Keras's 32.
+
+    Attributes:
+        pseudo_labels: float32 `(N, L)`: targets from 0 to 1, and -1 where there is none.
 
     Raises:
         ValueError: An argument is out of range.
@@ -65,15 +67,14 @@ class PseudoLabels(keras.callbacks.Callback):
         self.warmup_epochs = warmup_epochs
         self.share = share
         self.batch_size = batch_size
-        observed = np.asarray(labels)
-        self._num_unobserved = (observed == 0).sum(axis=0)
-        self.labels = observed.astype("float32")
+        self.labels = np.asarray(labels)
+        self.pseudo_labels = np.full(self.labels.shape, _NONE, "float32")
 
     def targets(
         self, indices: np.ndarray, crops: np.ndarray | None = None
     ) -> dict[str, np.ndarray]:
-        """Dict of `"labels"` (B, L) of some images: observed ones, 0, and `-q` for targets q."""
-        return {"labels": self.labels[indices]}
+        """Dict of `"pseudo_labels"` (B, L) of some images: targets from 0 to 1, -1 for none."""
+        return {"pseudo_labels": self.pseudo_labels[indices]}
 
     def on_epoch_end(self, epoch, logs=None):
         if self.warmup_epochs <= epoch + 1 < self.num_epochs:
@@ -81,7 +82,7 @@ class PseudoLabels(keras.callbacks.Callback):
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes what is known so far as `pseudo_labels.npy` into a folder."""
-        np.save(pathlib.Path(path, _NAME), self.labels)
+        np.save(pathlib.Path(path, _NAME), self.pseudo_labels)
 
     def load(self, path: str | os.PathLike) -> None:
         """Goes on from what `save` wrote.
@@ -92,7 +93,7 @@ class PseudoLabels(keras.callbacks.Callback):
         file = pathlib.Path(path, _NAME)
         if not file.exists():
             raise FileError(f"Expected the pseudo-labels to go on from. Missing: {file}")
-        self.labels = load_array(file, self.labels.shape)
+        self.pseudo_labels = load_array(file, self.labels.shape)
 
     def add(self, predicted: np.ndarray) -> None:
         """Gives targets to the least probable of the labels that are still unknown.
@@ -101,10 +102,11 @@ class PseudoLabels(keras.callbacks.Callback):
             predicted: `(N, L)` probabilities.
         """
         steps = self.num_epochs - self.warmup_epochs
-        targets = np.clip(predicted, _SMALLEST_TARGET, 1 - _SMALLEST_TARGET)
-        for label, unobserved in enumerate(self._num_unobserved):
-            (unknown,) = np.nonzero(self.labels[:, label] == 0)
+        unobserved = self.labels == 0
+        still_unknown = unobserved & (self.pseudo_labels == _NONE)
+        for label, count in enumerate(unobserved.sum(axis=0)):
+            (unknown,) = np.nonzero(still_unknown[:, label])
             # Stable, so that of equal ones the same are taken in every run.
             order = np.argsort(predicted[unknown, label], kind="stable")
-            chosen = unknown[order[: int(self.share * unobserved / steps)]]
-            self.labels[chosen, label] = -targets[chosen, label]
+            chosen = unknown[order[: int(self.share * count / steps)]]
+            self.pseudo_labels[chosen, label] = predicted[chosen, label]

@@ -7,20 +7,21 @@ from keras_patchpu.losses.binary_crossentropy import (
     ExpectedPositiveRegularization,
 )
 from keras_patchpu.losses.entropy_maximization import EntropyMaximization
-from keras_patchpu.losses.expected_negative import (
-    ExpectedNegative,
-    ExpectedNegativeConsistency,
-    ExpectedNegativeSpatialConsistency,
-)
+from keras_patchpu.losses.expected_negative import ExpectedNegative
 from keras_patchpu.losses.generalized_robust import GeneralizedRobust
 from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.losses.large_loss import LargeLoss
 from keras_patchpu.losses.missing_labels import Hill, SelfPacedLossCorrection
+from keras_patchpu.losses.multi_label_loss import MultiLabelLoss
 from keras_patchpu.losses.pairwise_ranking import PairwiseRanking
 from keras_patchpu.losses.regularized_online_label_estimation import (
     RegularizedOnlineLabelEstimation,
 )
-from keras_patchpu.losses.weak_negative import WeakNegative, weak_negatives
+from keras_patchpu.losses.weak_negative import (
+    WeakNegative,
+    weak_negative_loss,
+    weak_negatives,
+)
 
 __all__ = [
     "AssumeNegative",
@@ -28,16 +29,16 @@ __all__ = [
     "BinaryCrossentropy",
     "EntropyMaximization",
     "ExpectedNegative",
-    "ExpectedNegativeConsistency",
-    "ExpectedNegativeSpatialConsistency",
     "ExpectedPositiveRegularization",
     "GeneralizedRobust",
     "Hill",
     "LargeLoss",
+    "MultiLabelLoss",
     "PairwiseRanking",
     "RegularizedOnlineLabelEstimation",
     "SelfPacedLossCorrection",
     "WeakNegative",
     "split_labels",
+    "weak_negative_loss",
     "weak_negatives",
 ]

@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import PerLabelLoss, take_inputs
-from keras_patchpu.utils.validation import check_number
+from keras_patchpu.losses.multi_label_loss import PerLabelLoss
+from keras_patchpu.utils.validation import check_boolean, check_number
 
 
 def _power(base, exponent):
@@ -67,18 +67,14 @@ class AsymmetricLoss(PerLabelLoss):
         check_number("gamma_positive", gamma_positive, minimum=0)
         check_number("gamma_negative", gamma_negative, minimum=0)
         check_number("probability_margin", probability_margin, minimum=0, below=1)
-        if not isinstance(stop_gradient, bool):
-            raise ValueError(
-                "Expected `stop_gradient` to be True or False. Received: "
-                f"stop_gradient={stop_gradient!r}"
-            )
+        check_boolean("stop_gradient", stop_gradient)
         self.gamma_positive = gamma_positive
         self.gamma_negative = gamma_negative
         self.probability_margin = probability_margin
         self.stop_gradient = stop_gradient
 
     def call(self, y_true, y_pred):
-        (logits,) = take_inputs(self, y_pred)
+        logits = y_pred["logits"]
         present, _ = split_labels(y_true, logits.dtype)
         # 1 - p without cancellation.
         probabilities, complements = ops.sigmoid(logits), ops.sigmoid(-logits)

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import LabelLoss, in_full_precision
+from keras_patchpu.losses.multi_label_loss import CrossentropyLoss
 from keras_patchpu.utils.validation import check_number
 
 
@@ -17,7 +17,7 @@ def _smoothed(present, absent, label_smoothing):
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class BinaryCrossentropy(LabelLoss):
+class BinaryCrossentropy(CrossentropyLoss):
     """Cross entropy of the observed labels, eq. (5): full supervision where all are known.
 
     `-sum_l z+_l log(p_l) + z-_l log(1 - p_l)`, averaged over images. Unknown labels
@@ -65,11 +65,10 @@ class BinaryCrossentropy(LabelLoss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        y_pred = in_full_precision(y_pred)
         present, absent = split_labels(y_true, y_pred.dtype)
         if self.label_smoothing:
             present, absent = _smoothed(present, absent, self.label_smoothing)
-        return self.weighted_crossentropy(present, absent, y_pred)
+        return self.reduce_labels(self.crossentropy(present, absent, y_pred))
 
     def get_config(self):
         config = super().get_config()
@@ -78,7 +77,7 @@ class BinaryCrossentropy(LabelLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class AssumeNegative(LabelLoss):
+class AssumeNegative(CrossentropyLoss):
     """Every label not observed present counts as absent (AN).
 
     `CE(z+, p) + weight * CE(1 - z+, 1 - p)`, averaged over images.
@@ -126,7 +125,6 @@ class AssumeNegative(LabelLoss):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
-        y_pred = in_full_precision(y_pred)
         # One label has no negatives beside its positive: then any weight would do.
         balanced = 1.0 / max(y_pred.shape[-1] - 1, 1)
         weight = balanced if self.weight == "balanced" else self.weight
@@ -134,7 +132,7 @@ class AssumeNegative(LabelLoss):
         absent = weight * (1.0 - present)
         if self.label_smoothing:
             present, absent = _smoothed(present, absent, self.label_smoothing)
-        return self.weighted_crossentropy(present, absent, y_pred)
+        return self.reduce_labels(self.crossentropy(present, absent, y_pred))
 
     def get_config(self):
         config = super().get_config()
@@ -143,7 +141,7 @@ class AssumeNegative(LabelLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class ExpectedPositiveRegularization(LabelLoss):
+class ExpectedPositiveRegularization(CrossentropyLoss):
     """Observed positives, plus a penalty on the mean number of predicted ones (EPR).
 
     `CE(z+, p)` averaged over images, plus `((mean_b sum_l p - expected_positives) / L)^2`.
@@ -186,14 +184,13 @@ class ExpectedPositiveRegularization(LabelLoss):
         self.expected_positives = expected_positives
 
     def call(self, y_true, y_pred):
-        y_pred = in_full_precision(y_pred)
         present, absent = split_labels(y_true, y_pred.dtype)
         num_labels = ops.cast(ops.shape(y_pred)[-1], y_pred.dtype)
         predicted = ops.mean(ops.sum(y_pred, axis=-1))
         penalty = ops.square((predicted - self.expected_positives) / num_labels)
         if self.label_reduction == "sum":
             penalty = penalty * num_labels
-        return self.weighted_crossentropy(present, absent, y_pred) + penalty
+        return self.reduce_labels(self.crossentropy(present, absent, y_pred)) + penalty
 
     def get_config(self):
         config = super().get_config()

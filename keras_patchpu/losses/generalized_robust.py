@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import PerLabelLoss, take_inputs
+from keras_patchpu.losses.multi_label_loss import PerLabelLoss
 from keras_patchpu.utils.validation import check_number, check_numbers, check_positive_integer
 
 
@@ -107,7 +107,7 @@ class GeneralizedRobust(PerLabelLoss):
         return ops.exp(-0.5 * ops.square(distance / _between(self.deviation, share)))
 
     def call(self, y_true, y_pred):
-        logits, epoch = take_inputs(self, y_pred)
+        logits, epoch = y_pred["logits"], y_pred["epoch"]
         present, absent = split_labels(y_true, logits.dtype)
         negative_log, negative_log_complement = ops.softplus(-logits), ops.softplus(logits)
         if_present = -ops.expm1(-self.exponent_present * negative_log) / self.exponent_present

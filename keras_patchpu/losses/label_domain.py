@@ -1,7 +1,4 @@
-"""The label domain: +1 observed present, 0 unknown, -1 observed absent.
-
-`EntropyMaximization` also takes a soft pseudo-label q as `-q`, between unknown and absent.
-"""
+"""The label domain: +1 observed present, 0 unknown, -1 observed absent."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import PerLabelLoss, take_inputs
+from keras_patchpu.losses.multi_label_loss import PerLabelLoss
 from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
 
 # Rounding of a product of two decimal fractions must not lift it over an integer.
@@ -63,7 +63,7 @@ class LargeLoss(PerLabelLoss):
         step, hence nothing from a batch with one correction.
     """
 
-    needs: tuple[str, ...] = ("logits", "epoch")
+    needs = ("logits", "epoch")
 
     def __init__(
         self,
@@ -125,12 +125,12 @@ class LargeLoss(PerLabelLoss):
         return ops.logical_and(unknown, ops.logical_and(count > 0, losses >= threshold))
 
     def call(self, y_true, y_pred):
-        logits, epoch, *image_index = take_inputs(self, y_pred)
-        if image_index:
-            y_true = self.estimator.corrected(y_true, *image_index)
-        corrections = self.corrections(y_true, logits, epoch)
-        if image_index:
-            self.estimator.add(corrections, *image_index)
+        logits = y_pred["logits"]
+        if self.estimator is not None:
+            y_true = self.estimator.corrected(y_true, y_pred["image_index"])
+        corrections = self.corrections(y_true, logits, y_pred["epoch"])
+        if self.estimator is not None:
+            self.estimator.add(corrections, y_pred["image_index"])
         present, _ = split_labels(y_true, logits.dtype)
         if_present = ops.softplus(-logits)
         losses = ops.where(present > 0, if_present, ops.softplus(logits))

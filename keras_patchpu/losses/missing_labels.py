@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import PerLabelLoss, take_inputs
+from keras_patchpu.losses.multi_label_loss import PerLabelLoss
 from keras_patchpu.utils.validation import check_number, check_positive_integer
 
 
@@ -68,7 +68,7 @@ class Hill(PerLabelLoss):
         self.gamma = gamma
 
     def call(self, y_true, y_pred):
-        (logits,) = take_inputs(self, y_pred)
+        logits = y_pred["logits"]
         present, _ = split_labels(y_true, logits.dtype)
         probabilities = ops.sigmoid(logits)
         negative = (self.weight_offset - probabilities) * ops.square(probabilities)
@@ -141,7 +141,7 @@ class SelfPacedLossCorrection(PerLabelLoss):
         self.gamma = gamma
 
     def call(self, y_true, y_pred):
-        logits, epoch = take_inputs(self, y_pred)
+        logits, epoch = y_pred["logits"], y_pred["epoch"]
         present, absent = split_labels(y_true, logits.dtype)
         missing = ops.logical_and(ops.sigmoid(logits) > self.tau, present + absent == 0)
         missing = ops.logical_and(missing, epoch >= self.first_epoch)

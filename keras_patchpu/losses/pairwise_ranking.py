@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import PerLabelLoss, in_full_precision
+from keras_patchpu.losses.multi_label_loss import PerLabelLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
@@ -43,7 +43,6 @@ class PairwiseRanking(PerLabelLoss):
         super().__init__(label_reduction, name, **kwargs)
 
     def call(self, y_true, y_pred):
-        y_pred = in_full_precision(y_pred)
         present, _ = split_labels(y_true, y_pred.dtype)
         others = 1.0 - present
         number_of_others = ops.sum(others, axis=-1, keepdims=True)

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_patchpu.losses.label_domain import split_labels
-from keras_patchpu.losses.label_loss import take_inputs
+from keras_patchpu.losses.multi_label_loss import MultiLabelLoss
 from keras_patchpu.utils.validation import check_number, check_positive_integer
 
 # Estimates that training starts from, as in Cole et al.'s code: of observed labels, and the
@@ -18,7 +18,7 @@ _SPREAD = 0.1
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class RegularizedOnlineLabelEstimation(keras.losses.Loss):
+class RegularizedOnlineLabelEstimation(MultiLabelLoss):
     """ROLE: network and estimated labels learn from each other.
 
     With estimated labels q = sigmoid(estimator logits) of the images of the batch, and sg(.)
@@ -120,8 +120,8 @@ class RegularizedOnlineLabelEstimation(keras.losses.Loss):
         self.estimator.label_logits.assign(logits)
 
     def call(self, y_true, y_pred):
-        predicted, image_index = take_inputs(self, y_pred)
-        estimated = ops.cast(self.estimator(image_index), predicted.dtype)
+        predicted = y_pred["probabilities"]
+        estimated = ops.cast(self.estimator(y_pred["image_index"]), predicted.dtype)
         present, _ = split_labels(y_true, predicted.dtype)
         network = self._half(present, predicted, ops.stop_gradient(estimated))
         estimator = self._half(present, estimated, ops.stop_gradient(predicted))

@@ -53,6 +53,12 @@ def check_number(name, value, minimum=None, maximum=None, above=None, below=None
         )
 
 
+def check_boolean(name, value):
+    """Raises a ValueError naming the argument unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"Expected `{name}` to be True or False. Received: {name}={value!r}")
+
+
 def check_one_of(name, value, allowed):
     """Raises a ValueError naming the argument unless `value` is one of `allowed`."""
     if value not in allowed:

@@ -43,12 +43,13 @@ NOT_REDUCTIONS = [("label_reduction", "max"), ("label_reduction", None)]
 NOT_SMOOTHINGS = [-0.1, 0.6, NAN, "0", None]
 NOT_WEIGHTS = [-0.1, NAN, "1", None]
 
-EXPECTED_NEGATIVE = {"warmup_epochs": 2, "label_reduction": "sum", "epsilon": 1e-3}
-EXPECTED_NEGATIVE_BAD = [*LABEL_LOSS_BAD, *bad_values(NOT_POSITIVE_INTEGERS, "warmup_epochs")]
-CONSISTENCY_BAD = [
-    *bad_values(NOT_WEIGHTS, "consistency_weight"),
-    *bad_values(["euclidean", None, 1], "distance"),
-]
+EXPECTED_NEGATIVE = {
+    "consistency_weight": 0.5,
+    "distance": "crossentropy",
+    "warmup_epochs": 2,
+    "label_reduction": "sum",
+    "epsilon": 1e-3,
+}
 
 CASES = [
     Case(
@@ -227,8 +228,18 @@ CASES = [
     ),
     Case(
         losses.EntropyMaximization,
-        {"alpha": 0.2, "beta": 0.5, "label_reduction": "sum", "epsilon": 1e-3},
-        bad=[*LABEL_LOSS_BAD, *bad_values(NOT_WEIGHTS, "alpha", "beta")],
+        {
+            "alpha": 0.2,
+            "beta": 0.5,
+            "pseudo_labels": True,
+            "label_reduction": "sum",
+            "epsilon": 1e-3,
+        },
+        bad=[
+            *LABEL_LOSS_BAD,
+            *bad_values(NOT_WEIGHTS, "alpha", "beta"),
+            *bad_values([1, None, "yes"], "pseudo_labels"),
+        ],
     ),
     Case(
         losses.LargeLoss,
@@ -332,18 +343,19 @@ CASES = [
     ),
     Case(
         losses.ExpectedNegative,
-        EXPECTED_NEGATIVE,
-        bad=EXPECTED_NEGATIVE_BAD,
+        {**EXPECTED_NEGATIVE, "consistency": "predictions"},
+        bad=[
+            *LABEL_LOSS_BAD,
+            *bad_values(["average", True, 1], "consistency"),
+            *bad_values(NOT_WEIGHTS, "consistency_weight"),
+            *bad_values(["euclidean", None, 1], "distance"),
+            *bad_values(NOT_POSITIVE_INTEGERS, "warmup_epochs"),
+        ],
     ),
     Case(
-        losses.ExpectedNegativeConsistency,
-        {**EXPECTED_NEGATIVE, "consistency_weight": 0.5, "distance": "crossentropy"},
-        bad=[*EXPECTED_NEGATIVE_BAD, *CONSISTENCY_BAD],
-    ),
-    Case(
-        losses.ExpectedNegativeSpatialConsistency,
-        {**EXPECTED_NEGATIVE, "consistency_weight": 0.5, "distance": "crossentropy"},
-        bad=[*EXPECTED_NEGATIVE_BAD, *CONSISTENCY_BAD],
+        losses.ExpectedNegative,
+        {**EXPECTED_NEGATIVE, "consistency": "score_maps"},
+        bad=[("consistency", "maps")],
     ),
     Case(
         losses.WeakNegative,

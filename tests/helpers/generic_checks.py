@@ -272,10 +272,10 @@ def build_loss(case, num_labels):
 
 
 def predictions_of(case, logits, embeddings=None):
-    """What the loss takes as `y_pred`: probabilities, or a dict for a loss that names `inputs`."""
+    """What the loss takes as `y_pred`: probabilities, or a dict of what it needs."""
     loss = build_loss(case, logits.shape[1])
     probabilities = 1 / (1 + np.exp(-np.clip(logits, -700, 700).astype("float64")))
-    if not hasattr(loss, "inputs"):
+    if not loss.needs:
         return probabilities
     random = np.random.default_rng(0)
     if embeddings is None:
@@ -290,7 +290,7 @@ def predictions_of(case, logits, embeddings=None):
         "epoch": np.array(2),
         **targets_of_data(images, num_labels, (1, 2)),
     }
-    return {name: predictions[name].astype("float32") for name in loss.inputs}
+    return {name: predictions[name].astype("float32") for name in loss.needs}
 
 
 def targets_of_data(images, num_labels, map_size):
@@ -300,6 +300,7 @@ def targets_of_data(images, num_labels, map_size):
         "image_index": np.arange(images)[::-1].copy(),
         "expected_negatives": random.integers(0, 2, (images, num_labels)),
         "average": random.uniform(size=(images, num_labels)),
+        "pseudo_labels": random.choice([-1, 0, 0.25, 1], (images, num_labels)),
         "average_maps": random.uniform(size=(images, *map_size, num_labels)),
     }
 
@@ -399,7 +400,7 @@ def check_loss_saving(case, path):
     assert type(loaded.loss) is case.cls
     assert plain(loaded.loss.get_config()) == plain(loss.get_config())
     images, labels = small_images(), small_labels()
-    wanted = set(getattr(loss, "inputs", ())) - COMPUTED - {"epoch"}
+    wanted = set(loss.needs) - COMPUTED - {"epoch"}
     if wanted:
         map_size = model.explain(images, ["score_maps"])["score_maps"].shape[1:3]
         targets = targets_of_data(len(images), model.num_labels, map_size)

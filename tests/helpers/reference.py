@@ -15,7 +15,7 @@ CASES = ("a", "b", "c")
 
 
 def probabilities(logits):
-    """What a loss gets that names no `inputs`."""
+    """What a loss gets that needs nothing by name."""
     return ops.sigmoid(logits)
 
 

@@ -17,8 +17,10 @@ WITHOUT_CONFIG = {
     "WeakNegativeQuality",
 }
 
-# Made of tensors of a functional model: see models/test_label_classifier.py.
+# Made of tensors of a functional model: see models/test_multi_label_classifier.py.
 OF_TENSORS = {"MultiLabelClassifier"}
+# A base class; see losses/test_multi_label_loss.py.
+BASES = {"MultiLabelLoss"}
 
 
 def cases(*kinds):
@@ -27,17 +29,12 @@ def cases(*kinds):
     return pytest.mark.parametrize("case", chosen, ids=lambda case: case.cls.__name__)
 
 
-def inputs_of(case):
-    """What a loss takes of the model besides probabilities."""
-    return getattr(case.cls, "inputs", ())
-
-
 def exported_classes():
     found = {}
     for name in ("layers", "losses", "models", "optimizers", "metrics"):
         module = importlib.import_module(f"keras_patchpu.{name}")
         for public in getattr(module, "__all__", ()):
-            if inspect.isclass(getattr(module, public)) and public not in OF_TENSORS:
+            if inspect.isclass(getattr(module, public)) and public not in OF_TENSORS | BASES:
                 found[public] = getattr(module, public)
     return found
 
@@ -107,7 +104,7 @@ def test_extreme_predictions(case):
 
 def test_degenerate_embeddings():
     with_embeddings = [
-        case for case in CASES if case.kind == "loss" and "image_embeddings" in inputs_of(case)
+        case for case in CASES if case.kind == "loss" and "image_embeddings" in case.cls.needs
     ]
     assert with_embeddings
     for case in with_embeddings:

@@ -35,28 +35,29 @@ def test_the_least_probable_unknown_labels_get_targets():
     # A share of 0.9 in two parts: int(0.9 * 4 / 2) = 1, int(0.9 * 5 / 2) = 2, 1 of each label.
     memory = pseudo_labels()
     memory.add(PREDICTED)
-    expected = LABELS.astype("float32")
-    expected[1, 0] = -0.2  # 0.1 belongs to an observed label
-    expected[[1, 3], 1] = -0.1, -0.2
-    expected[4, 2] = -0.7  # 0.1 belongs to observed labels, and 0.8 comes later
-    np.testing.assert_array_equal(memory.labels, expected)
+    expected = np.full((5, 3), -1, "float32")
+    expected[1, 0] = 0.2  # 0.1 belongs to an observed label
+    expected[[1, 3], 1] = 0.1, 0.2
+    expected[4, 2] = 0.7  # 0.1 belongs to observed labels, and 0.8 comes later
+    np.testing.assert_array_equal(memory.pseudo_labels, expected)
     # Targets are kept; the next ones come on top, from other predictions.
     memory.add(1 - PREDICTED)
-    expected[2, 0] = -np.float32(0.4)  # the rest of label 0: 0.4, 0.7, 0.6
-    expected[[0, 2], 1] = -np.float32(0.5), -np.float32(0.6)  # 0.5, 0.6, 0.7
-    expected[0, 2] = -np.float32(0.1)  # 0.1 and 0.2
-    np.testing.assert_allclose(memory.labels, expected, rtol=1e-6)
+    expected[2, 0] = 0.4  # the rest of label 0: 0.4, 0.7, 0.6
+    expected[[0, 2], 1] = 0.5, 0.6  # 0.5, 0.6, 0.7
+    expected[0, 2] = 0.1  # 0.1 and 0.2
+    np.testing.assert_allclose(memory.pseudo_labels, expected, rtol=1e-6)
     found = memory.targets(np.array([3, 0]))
-    np.testing.assert_allclose(found["labels"], expected[[3, 0]], rtol=1e-6)
-    assert memory.labels.dtype == np.float32
+    assert list(found) == ["pseudo_labels"] and found["pseudo_labels"].dtype == np.float32
+    np.testing.assert_allclose(found["pseudo_labels"], expected[[3, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(memory.labels, LABELS)
 
 
-def test_no_target_is_taken_for_unknown_or_observed():
+def test_targets_of_zero_and_one_are_kept_and_observed_labels_have_none():
     memory = pseudo_labels(share=1.0, num_epochs=3)
-    memory.add(np.tile(np.array([0.0, 1.0, 0.5], "float32"), (5, 1)))
-    targets = memory.labels[LABELS == 0]
-    assert ((targets < 0) & (targets > -1)).all()
-    np.testing.assert_array_equal(memory.labels[LABELS != 0], LABELS[LABELS != 0])
+    predicted = np.tile(np.array([0.0, 1.0, 0.5], "float32"), (5, 1))
+    for _ in range(2):  # nothing is left for a second time
+        memory.add(predicted)
+        np.testing.assert_array_equal(memory.pseudo_labels, np.where(LABELS == 0, predicted, -1))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_share_of_labels_with_a_target_in_the_end():
     for epoch in range(6):
         memory.on_epoch_end(epoch)
     # Half of 60 and of 100, in five parts of 6 and 10.
-    np.testing.assert_array_equal((memory.labels < 0).sum(axis=0), [30, 50])
+    np.testing.assert_array_equal((memory.pseudo_labels >= 0).sum(axis=0), [30, 50])
 
 
 def test_goes_on_from_what_was_saved(tmp_path):
@@ -98,17 +99,17 @@ def test_goes_on_from_what_was_saved(tmp_path):
     after = {}
     for epoch in range(3):
         memory.on_epoch_end(epoch)
-        after[epoch + 1] = memory.labels.copy()
+        after[epoch + 1] = memory.pseudo_labels.copy()
         if epoch == 1:
             memory.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["pseudo_labels.npy"]
     assert (after[1] != after[2]).any()
     again = pseudo_labels(warmup_epochs=1)
     again.load(tmp_path)
-    np.testing.assert_array_equal(again.labels, after[2])
+    np.testing.assert_array_equal(again.pseudo_labels, after[2])
     again.set_model(FixedModel(PREDICTED))
     again.on_epoch_end(2)
-    np.testing.assert_array_equal(again.labels, after[3])
+    np.testing.assert_array_equal(again.pseudo_labels, after[3])
 
 
 def test_a_missing_file_is_named(tmp_path):

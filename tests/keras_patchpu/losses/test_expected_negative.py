@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 from backend import gradient, numpy
 
-from keras_patchpu.losses import (
-    ExpectedNegative,
-    ExpectedNegativeConsistency,
-    ExpectedNegativeSpatialConsistency,
-)
+from keras_patchpu.losses import ExpectedNegative
 
 EPSILON = 1e-5
 LABELS = np.array([[1, 0, 0, -1], [0, 1, 0, 0]], "int8")
@@ -20,15 +16,21 @@ AVERAGE = np.array([[0.5, 0.5, 0.1, 0.4], [0.5, 0.75, 0.0, 1.0]], "float32")
 # Maps of 1x2 places.
 SCORES = np.random.default_rng(0).normal(size=(2, 1, 2, 4)).astype("float32")
 AVERAGE_MAPS = np.random.default_rng(1).uniform(size=(2, 1, 2, 4)).astype("float32")
-LOSSES = [ExpectedNegative, ExpectedNegativeConsistency, ExpectedNegativeSpatialConsistency]
+EN_NEEDS = {"probabilities", "epoch", "expected_negatives"}
+NEEDS = {
+    None: EN_NEEDS,
+    "predictions": EN_NEEDS | {"average"},
+    "score_maps": EN_NEEDS | {"score_maps", "average_maps"},
+}
+every_consistency = pytest.mark.parametrize("consistency", NEEDS)
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-np.asarray(x, "float64")))
 
 
-def predictions(cls, epoch=1.0, **changes):
-    """What a loss of the class takes as `y_pred`."""
+def predictions(consistency, epoch=1.0, **changes):
+    """What a loss with this consistency takes as `y_pred`."""
     everything = {
         "probabilities": P,
         "epoch": np.array(epoch, "float32"),
@@ -38,7 +40,7 @@ def predictions(cls, epoch=1.0, **changes):
         "average_maps": AVERAGE_MAPS,
         **changes,
     }
-    return {name: everything[name] for name in cls.inputs}
+    return {name: everything[name] for name in NEEDS[consistency]}
 
 
 def en_by_hand(labels, p, expected_negatives, warm):
@@ -59,12 +61,12 @@ def distances_by_hand(p, average, distance):
     return -(average * present) - (1 - average) * absent
 
 
-def values_by_hand(cls, p, scores, weight=0.0, distance="squared", warm=True):
+def values_by_hand(consistency, p, scores, weight=0.0, distance="squared", warm=True):
     """Matrix (B, L): loss of each label of each image."""
     losses = en_by_hand(LABELS, p, EXPECTED_NEGATIVES, warm)
-    if cls is ExpectedNegative or not warm:
+    if consistency is None or not warm:
         return losses
-    if cls is ExpectedNegativeConsistency:
+    if consistency == "predictions":
         return losses + weight * distances_by_hand(p, AVERAGE.astype("float64"), distance)
     of_places = distances_by_hand(sigmoid(scores), AVERAGE_MAPS.astype("float64"), distance)
     return losses + weight * of_places.mean(axis=(1, 2))
@@ -93,46 +95,55 @@ def test_distances_of_one_label_by_hand():
         "average": np.array([[0.25]], "float32"),
     }
     unknown = np.zeros((1, 1), "int8")
-    loss = ExpectedNegativeConsistency(consistency_weight=3.0)
+    loss = ExpectedNegative("predictions", consistency_weight=3.0)
     assert numpy(loss(unknown, y_pred)) == pytest.approx(3 * 0.25, rel=1e-5)
-    loss = ExpectedNegativeConsistency(3.0, "crossentropy", epsilon=1e-9)
+    loss = ExpectedNegative("predictions", 3.0, "crossentropy", epsilon=1e-9)
     expected = 3 * (-0.25 * np.log(0.75) - 0.75 * np.log(0.25))
     assert numpy(loss(unknown, y_pred)) == pytest.approx(expected, rel=1e-5)
     # Two places, of probability 1/2 and 3/4, with averages of 1/4 and 3/4.
     maps = {
-        **{name: y_pred[name] for name in ExpectedNegative.inputs},
+        **{name: y_pred[name] for name in EN_NEEDS},
         "score_maps": np.array([0, np.log(3)], "float32").reshape(1, 1, 2, 1),
         "average_maps": np.array([0.25, 0.75], "float32").reshape(1, 1, 2, 1),
     }
-    loss = ExpectedNegativeSpatialConsistency(consistency_weight=3.0)
+    loss = ExpectedNegative("score_maps", consistency_weight=3.0)
     assert numpy(loss(unknown, maps)) == pytest.approx(3 * 0.25**2 / 2, rel=1e-5)
+
+
+@every_consistency
+def test_what_it_needs(consistency):
+    assert set(ExpectedNegative(consistency).needs) == NEEDS[consistency]
 
 
 @pytest.mark.parametrize("label_reduction", ["mean", "sum"])
 @pytest.mark.parametrize("distance", ["squared", "crossentropy"])
-@pytest.mark.parametrize("cls", LOSSES, ids=lambda cls: cls.__name__)
-def test_values(cls, distance, label_reduction):
-    arguments = {"label_reduction": label_reduction, "reduction": None}
-    if cls is not ExpectedNegative:
-        arguments |= {"consistency_weight": 0.5, "distance": distance}
-    losses = values_by_hand(cls, P.astype("float64"), SCORES, 0.5, distance)
+@every_consistency
+def test_values(consistency, distance, label_reduction):
+    arguments = {
+        "consistency_weight": 0.5,
+        "distance": distance,
+        "label_reduction": label_reduction,
+    }
+    y_pred = predictions(consistency)
+    losses = values_by_hand(consistency, P.astype("float64"), SCORES, 0.5, distance)
     expected = losses.mean(axis=1) if label_reduction == "mean" else losses.sum(axis=1)
-    found = numpy(cls(**arguments)(LABELS, predictions(cls)))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    del arguments["reduction"]
-    total = numpy(cls(**arguments)(LABELS, predictions(cls)))
+    found = ExpectedNegative(consistency, **arguments, reduction=None)(LABELS, y_pred)
+    np.testing.assert_allclose(numpy(found), expected, rtol=1e-5)
+    total = numpy(ExpectedNegative(consistency, **arguments)(LABELS, y_pred))
     assert total == pytest.approx(expected.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("warmup_epochs", [1, 3])
-@pytest.mark.parametrize("cls", LOSSES, ids=lambda cls: cls.__name__)
-def test_warm_up(cls, warmup_epochs):
-    loss = cls(warmup_epochs=warmup_epochs, reduction=None)
+@every_consistency
+def test_warm_up(consistency, warmup_epochs):
+    loss = ExpectedNegative(consistency, warmup_epochs=warmup_epochs, reduction=None)
     for epoch in range(5):
         warm = epoch >= warmup_epochs
-        expected = values_by_hand(cls, P.astype("float64"), SCORES, 1.0, warm=warm).mean(axis=1)
+        expected = values_by_hand(consistency, P.astype("float64"), SCORES, 1.0, warm=warm).mean(
+            axis=1
+        )
         for given in (epoch, float(epoch), np.array(epoch, "float32")):
-            found = numpy(loss(LABELS, predictions(cls, given)))
+            found = numpy(loss(LABELS, predictions(consistency, given)))
             np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -149,45 +160,46 @@ def differences(function, x, step=1e-5):
 
 
 @pytest.mark.parametrize("distance", ["squared", "crossentropy"])
-@pytest.mark.parametrize("cls", LOSSES, ids=lambda cls: cls.__name__)
-def test_gradients(cls, distance):
-    arguments = {}
-    if cls is not ExpectedNegative:
-        arguments = {"consistency_weight": 0.5, "distance": distance}
-    loss = cls(**arguments)
-    expected = differences(lambda p: values_by_hand(cls, p, SCORES, 0.5, distance).mean(), P)
-    found = gradient(lambda x: loss(LABELS, predictions(cls, probabilities=x)), P)
+@every_consistency
+def test_gradients(consistency, distance):
+    loss = ExpectedNegative(consistency, consistency_weight=0.5, distance=distance)
+    expected = differences(
+        lambda p: values_by_hand(consistency, p, SCORES, 0.5, distance).mean(), P
+    )
+    found = gradient(lambda x: loss(LABELS, predictions(consistency, probabilities=x)), P)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-    if "score_maps" in cls.inputs:
+    if consistency == "score_maps":
         p = P.astype("float64")
-        expected = differences(lambda s: values_by_hand(cls, p, s, 0.5, distance).mean(), SCORES)
-        found = gradient(lambda x: loss(LABELS, predictions(cls, score_maps=x)), SCORES)
+        expected = differences(
+            lambda s: values_by_hand(consistency, p, s, 0.5, distance).mean(), SCORES
+        )
+        found = gradient(lambda x: loss(LABELS, predictions(consistency, score_maps=x)), SCORES)
         assert np.abs(expected).max() > 1e-3
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_labels_expected_to_be_present_are_left_alone():
-    slope = gradient(
-        lambda x: ExpectedNegative()(LABELS, predictions(ExpectedNegative, probabilities=x)), P
-    )
+    slope = gradient(lambda x: ExpectedNegative()(LABELS, predictions(None, probabilities=x)), P)
     left_alone = (LABELS == 0) & (EXPECTED_NEGATIVES == 0)
     np.testing.assert_array_equal(slope == 0, left_alone)
     assert (slope[LABELS == 1] < 0).all()
     assert (slope[(LABELS != 1) & ~left_alone] > 0).all()
 
 
-@pytest.mark.parametrize("cls", LOSSES, ids=lambda cls: cls.__name__)
-def test_sample_weight(cls):
-    images = numpy(cls(reduction=None)(LABELS, predictions(cls)))
-    weighted = cls()(LABELS, predictions(cls), sample_weight=np.array([3.0, 0.5], "float32"))
+@every_consistency
+def test_sample_weight(consistency):
+    images = numpy(ExpectedNegative(consistency, reduction=None)(LABELS, predictions(consistency)))
+    weighted = ExpectedNegative(consistency)(
+        LABELS, predictions(consistency), sample_weight=np.array([3.0, 0.5], "float32")
+    )
     assert numpy(weighted) == pytest.approx((3 * images[0] + 0.5 * images[1]) / 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("cls", LOSSES, ids=lambda cls: cls.__name__)
-def test_other_predictions_than_the_dict_are_explained(cls):
-    y_pred = predictions(cls)
+@every_consistency
+def test_other_predictions_than_the_dict_are_explained(consistency):
+    y_pred = predictions(consistency)
     del y_pred["expected_negatives"]
     for wrong in (y_pred, P):
-        with pytest.raises(ValueError, match=rf"{cls.__name__} expects.*'expected_negatives'"):
-            cls()(LABELS, wrong)
+        with pytest.raises(ValueError, match="ExpectedNegative expects.*'expected_negatives'"):
+            ExpectedNegative(consistency)(LABELS, wrong)

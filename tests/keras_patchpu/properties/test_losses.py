@@ -83,7 +83,7 @@ def same_estimates(loss, other, order=None):
 @every_loss
 def test_loss_and_gradients_are_finite(case, defaults):
     @drawn.QUICK
-    @given(examples(embeddings="image_embeddings" in getattr(case.cls, "inputs", ())))
+    @given(examples(embeddings="image_embeddings" in case.cls.needs))
     def check(example):
         labels, logits, embeddings = example
         loss = build(case, labels.shape[1], defaults)

@@ -72,15 +72,23 @@ def test_every_loss_has_its_class_and_its_card(model):
 
 
 def test_what_a_row_says_of_its_loss_is_what_the_loss_asks_for():
-    small = {"logits", "probabilities", "epoch", "expected_negatives", "average"}  # (B, L) or less
+    small = {
+        "logits",
+        "probabilities",
+        "epoch",
+        "expected_negatives",
+        "average",
+        "pseudo_labels",
+    }  # (B, L) or less
     for row in LOSSES.values():
-        inputs = set(getattr(make_loss(TrainConfig(loss=row.name), 1.5, 20, 10), "inputs", ()))
-        assert row.adds_to_step == bool(inputs - small), row.name
+        needs = set(make_loss(TrainConfig(loss=row.name), 1.5, 20, 10).needs)
+        assert row.adds_to_step == bool(needs - small), row.name
         averaged = {"expected_negatives", "average", "average_maps"}
-        assert row.averages_predictions == bool(inputs & averaged), row.name
-        assert (row.remembers == "average maps") == ("average_maps" in inputs), row.name
+        assert row.averages_predictions == bool(needs & averaged), row.name
+        assert (row.remembers == "average maps") == ("average_maps" in needs), row.name
+        assert (row.remembers == "pseudo-labels") == ("pseudo_labels" in needs), row.name
         own_weights = row.remembers in ("estimated labels", "corrections")
-        assert own_weights == ("image_index" in inputs), row.name
+        assert own_weights == ("image_index" in needs), row.name
 
 
 def test_settings_reach_the_loss():
