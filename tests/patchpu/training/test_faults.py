@@ -18,6 +18,7 @@ WAYS = ["wn", "role", "en_scl"]
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the same files on every backend"
 )
+slow_on_jax = [pytest.mark.slow] if keras.backend.backend() == "jax" else []
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks and mounts as Linux does")
 
 
@@ -37,8 +38,8 @@ def program(name, *arguments, before=()):
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def check_kills(folder, loss, number):
-    found = program("kill_runs", folder, loss, number, 0)["kills"]
+def check_kills(folder, loss, number, *options):
+    found = program("kill_runs", folder, loss, number, 0, *options)["kills"]
     assert len(found) == number
     for kill in found:
         assert (kill["code"], kill["wrong"]) == (0, []), kill
@@ -48,7 +49,7 @@ def check_kills(folder, loss, number):
 @on_tensorflow
 @linux
 def test_killed_runs_end_as_one_never_killed(tmp_path):
-    check_kills(tmp_path, "wn", 2)
+    check_kills(tmp_path, "wn", 1, "--short")
 
 
 @on_tensorflow
@@ -68,15 +69,16 @@ def test_runs_killed_at_30_moments_end_as_one_never_killed(loss, tmp_path):
 
 @linux
 @pytest.mark.parametrize(
-    "loss",
+    "loss, options, done",
     [
-        pytest.param("wn", marks=[pytest.mark.slow] if keras.backend.backend() == "jax" else []),
-        pytest.param("en_scl", marks=pytest.mark.slow),
+        pytest.param("wn", ["--short"], 1, marks=slow_on_jax),
+        pytest.param("wn", [], 2, marks=pytest.mark.slow),
+        pytest.param("en_scl", [], 2, marks=pytest.mark.slow),
     ],
 )
-def test_two_deterministic_runs_are_equal_to_the_bit(loss, tmp_path):
-    found = program("repeat_runs", tmp_path, loss)
-    assert found == {"done": 2, "second": [], "third": []}
+def test_two_deterministic_runs_are_equal_to_the_bit(loss, options, done, tmp_path):
+    found = program("repeat_runs", tmp_path, loss, *options)
+    assert found == {"done": done, "second": [], "third": []}
 
 
 @linux
