@@ -22,20 +22,21 @@ slow_on_jax = [pytest.mark.slow] if keras.backend.backend() == "jax" else []
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks and mounts as Linux does")
 
 
-def program(name, *arguments, before=()):
-    """The JSON object that a program prints."""
+def start(name, *arguments, before=()):
+    """A process of a program, whose output is read as text."""
     command = [*before, sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
     paths = [str(ROOT), str(ROOT / "tests" / "helpers"), os.environ.get("PYTHONPATH", "")]
     environment = {"KERAS_BACKEND": keras.backend.backend(), "PYTHONPATH": os.pathsep.join(paths)}
-    process = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
-    return json.loads(process.stdout.splitlines()[-1])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes)
+
+
+def program(name, *arguments, before=()):
+    """The JSON object that a program prints."""
+    process = start(name, *arguments, before=before)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.splitlines()[-1])
 
 
 def check_kills(folder, loss, number, *options):
@@ -121,9 +122,8 @@ def test_sigterm_saves_and_ends_with_143(tmp_path):
     config = tiny(tmp_path / "run", epochs=500, num_validation=10)
     settings = tmp_path / "settings.yaml"
     settings.write_text(config.to_yaml())
-    command = [sys.executable, "-m", "patchpu", "train", "--config", str(settings)]
-    command += ["--output", config.output, "--xla", "never"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    options = ["--config", settings, "--output", config.output, "--xla", "never"]
+    process = start("train_quickly", *options)
     for line in process.stdout:
         if line.startswith("Epoch 2/"):
             process.send_signal(signal.SIGTERM)
