@@ -18,6 +18,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from shallow_resnet import shallow_resnets, whole_resnets  # noqa: E402
 from without_xla import XLA, leave_xla_off  # noqa: E402
 
 from keras_patchpu.models import patch_classifier  # noqa: E402
@@ -46,6 +47,20 @@ def _without_xla():
     with pytest.MonkeyPatch.context() as patch:
         leave_xla_off(patch.setattr)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shallow_resnets():
+    """A `ResNetClassifier` has few blocks, but in tests that ask for `whole_resnet`."""
+    with pytest.MonkeyPatch.context() as patch:
+        shallow_resnets(patch.setattr)
+        yield
+
+
+@pytest.fixture
+def whole_resnet(monkeypatch):
+    """A `ResNetClassifier` is made of ResNet-50, as it is for users."""
+    whole_resnets(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -388,9 +388,9 @@ def check_half_precision(case):
 
 def check_loss_saving(case, path):
     """A compiled model saved with the loss evaluates the same after loading."""
-    from small import calibrated_classifier, small_images, small_labels
+    from small import functional_classifier, small_images, small_labels
 
-    model = calibrated_classifier()
+    model = functional_classifier()
     loss = build_loss(case, model.num_labels)
     model.compile(loss=loss, **FEW_STEPS)
     if getattr(loss, "estimator", None) is not None:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_patchpu import PatchClassifier
+from keras_patchpu.models import LabelClassifier
 
 
 def small_classifier(**kwargs):
@@ -27,6 +28,25 @@ def calibrated_classifier(**kwargs):
     model = small_classifier(**kwargs, batch_norm_momentum=0.0)
     model.patch_embedder(model.patch_extractor(small_images()), training=True)
     return model
+
+
+def functional_classifier():
+    """A model of two layers with all that a loss may want, made in a moment; 3 labels."""
+    images = keras.Input((32, 32, 3))
+    places = keras.layers.Rescaling(1 / 255)(images)
+    places = keras.layers.Conv2D(3 * 4, 16, strides=16)(places)
+    embeddings = keras.layers.GlobalAveragePooling2D()(places)
+    embeddings = keras.layers.Reshape((3, 4))(embeddings)
+    score = keras.layers.Dense(1)
+    logits = keras.layers.Reshape((3,))(score(embeddings))
+    maps = keras.layers.Reshape((2, 2, 3))(score(keras.layers.Reshape((2, 2, 3, 4))(places)))
+    outputs = {
+        "image_embeddings": embeddings,
+        "logits": logits,
+        "score_maps": maps,
+        "probabilities": keras.layers.Activation("sigmoid")(logits),
+    }
+    return LabelClassifier(images, outputs)
 
 
 def small_images(count=4, seed=0):

@@ -13,8 +13,7 @@ import os
 import pathlib
 import sys
 
-from kill_runs import config_of
-from tiny_runs import one_block
+from kill_runs import config_of, short_runs
 
 from patchpu.commands.train import main as train_main
 from patchpu.training.checkpoint import Checkpoint
@@ -40,7 +39,6 @@ def command(options):
 
 
 def main(folder, loss):
-    one_block()
     folder = pathlib.Path(folder)
     filler, run = folder / "filler", folder / "run"
 
@@ -53,7 +51,7 @@ def main(folder, loss):
 
     Checkpoint.on_epoch_begin = full
     settings = folder / "settings.yaml"
-    settings.write_text(config_of(run, loss).to_yaml())
+    settings.write_text(config_of(run, loss, epochs=3).to_yaml())
     options = ["--config", str(settings), "--output", str(run), "--xla", "never"]
     code, message = command(options)
     found = {
@@ -72,4 +70,5 @@ def main(folder, loss):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    with short_runs():
+        main(sys.argv[1], sys.argv[2])

@@ -1,13 +1,14 @@
 """Kills runs at random moments, resumes them, and tells in what they differ from one never killed.
 
-    PYTHONPATH=.:tests/helpers python tests/programs/kill_runs.py FOLDER LOSS NUM_KILLS SEED
+    PYTHONPATH=.:tests/helpers python tests/programs/kill_runs.py FOLDER LOSS NUM_KILLS SEED [--short]
 
 Each run is a fork of this process, which has imported the framework but never used it: that saves
 the import. Half of the kills come from outside at a random time, half from within, before a file
-goes to the disk or before a file or folder is renamed. Prints a JSON object; its `kills` is a list
+goes to the disk or before a file or folder is renamed; with `--short` all from within. Prints a JSON object; its `kills` is a list
 of dicts with what the kill met and what was wrong after the resume.
 """
 
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -23,23 +24,36 @@ import traceback
 
 import keras
 import numpy as np
-from tiny_runs import one_block, tiny
+import pytest
+from tiny_runs import one_block, quick_steps, tiny
 
 from keras_patchpu.utils.whole_files import latest_folder
 from patchpu.training.run import train
+from patchpu.training.run_folder import RunFolder
+
+
+SETTINGS = {
+    "epochs": 3,
+    "num_train": 32,
+    "num_validation": 40,
+    "deterministic": True,
+    "checkpoint_minutes": 0.0,
+}
 
 
 def config_of(folder, loss, **changes):
     """A run of 12 steps that saves after each of them."""
-    settings = {
-        "loss": loss,
-        "epochs": 3,
-        "num_train": 32,
-        "num_validation": 40,
-        "deterministic": True,
-        "checkpoint_minutes": 0.0,
-    }
-    return tiny(folder, **{**settings, **changes})
+    return tiny(folder, **{**SETTINGS, "loss": loss, **changes})
+
+
+@contextlib.contextmanager
+def short_runs():
+    """While it lasts, runs have 4 steps, which are not compiled, and their pictures are empty."""
+    with quick_steps(), pytest.MonkeyPatch.context() as patch:
+        for name, value in {"epochs": 2, "num_train": 16, "num_validation": 10}.items():
+            patch.setitem(SETTINGS, name, value)
+        patch.setattr(RunFolder, "save_picture", lambda run, _, name: run.write_text(name, ""))
+        yield
 
 
 def fork(function, *arguments):
@@ -161,8 +175,7 @@ def resume(run, loss, begun, whole):
     return {"code": code, "wrong": json.loads(found.read_text()) if code == 0 else None}
 
 
-def main(folder, loss, num_kills, seed):
-    one_block()
+def main(folder, loss, num_kills, seed, short=False):
     folder = pathlib.Path(folder)
     moment = random.Random(seed)
     whole = folder / "whole"
@@ -175,11 +188,17 @@ def main(folder, loss, num_kills, seed):
     kills = []
     for number in range(num_kills):
         run = folder / f"run-{number}"
-        met = kill(run, loss, number % 2 == 1, moment, duration, num_writes)
+        met = kill(run, loss, short or number % 2 == 1, moment, duration, num_writes)
         kills.append({**met, **resume(run, loss, met["begun"], whole)})
         print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"kills": kills}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    arguments = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    if sys.argv[5:] == ["--short"]:
+        with short_runs():
+            main(*arguments, short=True)
+    else:
+        one_block()
+        main(*arguments)

@@ -1,6 +1,6 @@
 """Two deterministic runs, and one that stops after half of its epochs and goes on: equal bits?
 
-    PYTHONPATH=.:tests/helpers python tests/programs/repeat_runs.py FOLDER LOSS
+    PYTHONPATH=.:tests/helpers python tests/programs/repeat_runs.py FOLDER LOSS [--short | --xla]
 
 The third also writes for TensorBoard, where that is installed, which must change nothing.
 
@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 
-from kill_runs import compare, config_of
+from kill_runs import compare, config_of, short_runs
 from tiny_runs import one_block
 
 from patchpu.training.run import prepare, run, train
@@ -36,13 +36,9 @@ class Stopping(list):
         return path.exists() and len(path.read_text().splitlines()) > self.epochs
 
 
-def main(folder, loss):
+def main(folder, loss, epochs=4, **changes):
     folder = pathlib.Path(folder)
-    changes = {"epochs": 4, "checkpoint_minutes": 60.0}
-    if sys.argv[3:] == ["--xla"]:
-        changes["xla"] = "always"
-    else:
-        one_block()
+    changes |= {"epochs": epochs, "checkpoint_minutes": 60.0}
     configs = {
         name: config_of(folder / name, loss, **changes) for name in ("first", "second", "third")
     }
@@ -51,7 +47,7 @@ def main(folder, loss):
     logs = importlib.util.find_spec("tensorboard") is not None
     stopped = dataclasses.replace(configs["third"], tensorboard=logs)
     try:
-        run(stopped, *prepare(stopped), verbose=0, stopping=Stopping(folder / "third", 2))
+        run(stopped, *prepare(stopped), verbose=0, stopping=Stopping(folder / "third", epochs // 2))
     except SystemExit:
         pass
     found = {"done": RunFolder(folder / "third").progress().epochs}
@@ -65,4 +61,12 @@ def main(folder, loss):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    arguments, options = sys.argv[1:3], sys.argv[3:]
+    if options == ["--short"]:
+        with short_runs():
+            main(*arguments, epochs=2)
+    elif options == ["--xla"]:
+        main(*arguments, xla="always")
+    else:
+        one_block()
+        main(*arguments)

@@ -31,6 +31,7 @@ ROOMS = sorted(
 )
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -41,6 +42,7 @@ def test_code_runs(page, tmp_path, monkeypatch):
     run_python((DOCS / page).read_text(), page)
 
 
+@pytest.mark.docs
 def test_code_with_mlflow_runs(tmp_path, monkeypatch):
     """The block of its page that is marked `py`: MLflow is no dependency."""
     pytest.importorskip("mlflow")

@@ -81,6 +81,7 @@ def test_committed_as_run_from_top_to_bottom(path):
     assert path.stat().st_size < MAX_BYTES
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_in_a_fresh_kernel(path, tmp_path):
     executed, committed = run(path, tmp_path), nbformat.read(path, as_version=4)

@@ -22,18 +22,20 @@ def model():
     return model
 
 
-def test_full_width_is_the_resnet_50_of_keras():
+def test_full_width_is_the_resnet_50_of_keras(whole_resnet):
     model = ResNetClassifier(num_labels=20, image_size=(64, 64))
     # keras.applications.ResNet50(include_top=False) has 23,587,712, the head 2048 * 20 + 20.
     assert model.num_parameters == 23_587_712 + 40_980
     assert model.feature_extractor.output_shape == (None, 2, 2, 2048)
 
 
-def test_width_and_stride():
+def test_stride():
     for stride, places in ((32, 1), (16, 2), (8, 4)):
         model = small_resnet(output_stride=stride)
         assert model.feature_extractor.output_shape == (None, places, places, 128)
-    # A quarter of the width has a sixteenth of the weights between its layers.
+
+
+def test_a_quarter_of_the_width_has_a_sixteenth_of_the_weights_between_layers(whole_resnet):
     model = small_resnet(width=0.25)
     kernels = [w for w in model.feature_extractor.weights if w.path.endswith("kernel")]
     whole = 23_454_912  # of ResNet-50's kernels, the first of them from 3 channels

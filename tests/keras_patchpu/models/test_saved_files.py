@@ -17,6 +17,7 @@ LABEL_NAMES = ("cat", "dog", "bird")
 TOLERANCE = 1e-6 if keras.backend.backend() == "tensorflow" else 1e-5
 
 
+@pytest.mark.usefixtures("whole_resnet")
 @pytest.mark.parametrize("load", [load_classifier, keras.saving.load_model])
 @pytest.mark.parametrize(
     ("name", "kind", "thresholds", "image_fit", "loss"),

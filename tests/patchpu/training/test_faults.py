@@ -18,27 +18,29 @@ WAYS = ["wn", "role", "en_scl"]
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the same files on every backend"
 )
+slow_on_jax = [pytest.mark.slow] if keras.backend.backend() == "jax" else []
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks and mounts as Linux does")
+
+
+def start(name, *arguments, before=()):
+    """A process of a program, whose output is read as text."""
+    command = [*before, sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
+    paths = [str(ROOT), str(ROOT / "tests" / "helpers"), os.environ.get("PYTHONPATH", "")]
+    environment = {"KERAS_BACKEND": keras.backend.backend(), "PYTHONPATH": os.pathsep.join(paths)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes)
 
 
 def program(name, *arguments, before=()):
     """The JSON object that a program prints."""
-    command = [*before, sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
-    paths = [str(ROOT), str(ROOT / "tests" / "helpers"), os.environ.get("PYTHONPATH", "")]
-    environment = {"KERAS_BACKEND": keras.backend.backend(), "PYTHONPATH": os.pathsep.join(paths)}
-    process = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
-    return json.loads(process.stdout.splitlines()[-1])
+    process = start(name, *arguments, before=before)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.splitlines()[-1])
 
 
-def check_kills(folder, loss, number):
-    found = program("kill_runs", folder, loss, number, 0)["kills"]
+def check_kills(folder, loss, number, *options):
+    found = program("kill_runs", folder, loss, number, 0, *options)["kills"]
     assert len(found) == number
     for kill in found:
         assert (kill["code"], kill["wrong"]) == (0, []), kill
@@ -48,7 +50,7 @@ def check_kills(folder, loss, number):
 @on_tensorflow
 @linux
 def test_killed_runs_end_as_one_never_killed(tmp_path):
-    check_kills(tmp_path, "wn", 2)
+    check_kills(tmp_path, "wn", 1, "--short")
 
 
 @on_tensorflow
@@ -68,15 +70,16 @@ def test_runs_killed_at_30_moments_end_as_one_never_killed(loss, tmp_path):
 
 @linux
 @pytest.mark.parametrize(
-    "loss",
+    "loss, options, done",
     [
-        pytest.param("wn", marks=[pytest.mark.slow] if keras.backend.backend() == "jax" else []),
-        pytest.param("en_scl", marks=pytest.mark.slow),
+        pytest.param("wn", ["--short"], 1, marks=slow_on_jax),
+        pytest.param("wn", [], 2, marks=pytest.mark.slow),
+        pytest.param("en_scl", [], 2, marks=pytest.mark.slow),
     ],
 )
-def test_two_deterministic_runs_are_equal_to_the_bit(loss, tmp_path):
-    found = program("repeat_runs", tmp_path, loss)
-    assert found == {"done": 2, "second": [], "third": []}
+def test_two_deterministic_runs_are_equal_to_the_bit(loss, options, done, tmp_path):
+    found = program("repeat_runs", tmp_path, loss, *options)
+    assert found == {"done": done, "second": [], "third": []}
 
 
 @linux
@@ -119,9 +122,8 @@ def test_sigterm_saves_and_ends_with_143(tmp_path):
     config = tiny(tmp_path / "run", epochs=500, num_validation=10)
     settings = tmp_path / "settings.yaml"
     settings.write_text(config.to_yaml())
-    command = [sys.executable, "-m", "patchpu", "train", "--config", str(settings)]
-    command += ["--output", config.output, "--xla", "never"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    options = ["--config", settings, "--output", config.output, "--xla", "never"]
+    process = start("train_quickly", *options)
     for line in process.stdout:
         if line.startswith("Epoch 2/"):
             process.send_signal(signal.SIGTERM)
