@@ -202,7 +202,7 @@ class PatchClassifier(LabelClassifier):
         return {name: outputs[name] for name in outputs if names is None or name in names}
 
     def _score_maps(self, patch_embeddings):
-        rows, columns = self.patch_extractor.level_grids(self.image_size)[0]
+        rows, columns = self.patch_extractor.grid(self.image_size).level_grids[0]
         maps = self._patch_logits(patch_embeddings[:, : rows * columns])
         return ops.reshape(maps, (-1, rows, columns, self.num_labels))
 
@@ -213,8 +213,8 @@ class PatchClassifier(LabelClassifier):
 
     @property
     def patch_boxes(self) -> np.ndarray:
-        """Boxes `(P, 4)` of the patches, see `PatchExtractor.patch_boxes`."""
-        return self.patch_extractor.patch_boxes(self.image_size)
+        """Boxes `(P, 4)` of the patches, see `PatchGrid.boxes`."""
+        return self.patch_extractor.grid(self.image_size).boxes
 
     def with_strides(self, strides: int) -> "PatchClassifier":
         """A copy with the same weights that moves its window by other steps.
