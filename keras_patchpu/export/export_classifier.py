@@ -129,13 +129,13 @@ def describe(model: MultiLabelClassifier, attention: bool = False) -> dict[str, 
         "image_preparation": _IMAGES,
     }
     if attention:
-        extractor = model.patch_extractor
+        grid = model.patch_extractor.grid(model.image_size)
         metadata |= {
             "patch_order": _PATCHES,
-            "patch_size": extractor.patch_size,
-            "level_sizes": [list(size) for size in extractor.level_sizes(model.image_size)],
-            "level_grids": [list(grid) for grid in extractor.level_grids(model.image_size)],
-            "patch_boxes": [[float(f"{edge:.7g}") for edge in box] for box in model.patch_boxes],
+            "patch_size": grid.patch_size,
+            "level_sizes": [list(size) for size in grid.level_sizes],
+            "level_grids": [list(level) for level in grid.level_grids],
+            "patch_boxes": [[float(f"{edge:.7g}") for edge in box] for box in grid.boxes],
         }
     return metadata
 

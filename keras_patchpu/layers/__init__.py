@@ -4,6 +4,7 @@ from keras_patchpu.layers.codebook_attention_pool import CodebookAttentionPool
 from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck
 from keras_patchpu.layers.patch_embedder import PatchEmbedder
 from keras_patchpu.layers.patch_extractor import PatchExtractor
+from keras_patchpu.layers.patch_grid import PatchGrid
 from keras_patchpu.layers.shared_softmax_head import SharedSoftmaxHead
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "MobileInvertedBottleneck",
     "PatchEmbedder",
     "PatchExtractor",
+    "PatchGrid",
     "SharedSoftmaxHead",
 ]

@@ -5,10 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_patchpu.layers.cpu import norms, patches_last
 from keras_patchpu.layers.cpu.batch_norm import BatchNorm
-from keras_patchpu.layers.cpu.depthwise import depthwise
 from keras_patchpu.layers.cpu.depthwise_conv import DepthwiseConv
+from keras_patchpu.layers.inner_state import LayerOfLayers
 from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
 
 
@@ -18,7 +17,7 @@ def normalized(x, batch_norm, training):
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class MobileInvertedBottleneck(keras.layers.Layer):
+class MobileInvertedBottleneck(LayerOfLayers):
     """MBConv: expand, depthwise convolution, squeeze and excitation, project.
 
     Layer by layer the block of `keras.applications.EfficientNetB0`, whose layer names
@@ -139,23 +138,9 @@ class MobileInvertedBottleneck(keras.layers.Layer):
             x = ops.silu(normalized(self.expand_conv(x), self.expand_bn, training))
         x = ops.silu(normalized(self.dwconv(x), self.bn, training))
         squeezed = ops.mean(x, axis=(1, 2), keepdims=True)
-        x = x * self.se_expand(self.se_reduce(squeezed))
+        x = ops.multiply(x, self.se_expand(self.se_reduce(squeezed)))
         x = normalized(self.project_conv(x), self.project_bn, training)
-        return x + inputs if self.has_shortcut else x
-
-    def call_patches_last(self, inputs: Any, training: bool = False) -> Any:
-        """As `call`, on maps `(channels, h, w, N)`; see `patches_last`."""
-        x = inputs
-        if self.expansion > 1:
-            x = norms.expand(x, self.expand_conv, self.expand_bn, training)
-        x = depthwise(x, self.dwconv.kernel[..., 0], self.strides)
-        x = norms.normalize(x, self.dwconv, self.bn, training, swish=True)
-        # The squeeze sees one pixel a patch: a matrix (channels, N).
-        gate = ops.silu(patches_last.dense(ops.mean(x, axis=(1, 2)), self.se_reduce))
-        gate = ops.sigmoid(patches_last.dense(gate, self.se_expand))
-        x = patches_last.pointwise(x * gate[:, None, None], self.project_conv.kernel[0, 0])
-        x = norms.normalize(x, self.project_conv, self.project_bn, training, swish=False)
-        return x + inputs if self.has_shortcut else x
+        return ops.add(x, inputs) if self.has_shortcut else x
 
     def compute_output_shape(self, input_shape):
         height, width = (None if s is None else -(-s // self.strides) for s in input_shape[1:3])

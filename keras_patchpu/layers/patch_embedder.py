@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_patchpu.layers.cpu import norms, patches_last, xla
+from keras_patchpu.layers import cpu
 from keras_patchpu.layers.cpu.batch_norm import BatchNorm
+from keras_patchpu.layers.inner_state import LayerOfLayers
 from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck, normalized
 from keras_patchpu.utils.validation import (
     check_number,
@@ -27,7 +28,7 @@ BLOCKS = (
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class PatchEmbedder(keras.layers.Layer):
+class PatchEmbedder(LayerOfLayers):
     """Embeds every patch with the first five blocks of EfficientNet-B0 (block 2).
 
     Stem and blocks 1a, 2a, 2b, 3a, 3b as in `keras.applications.EfficientNetB0`, with
@@ -36,7 +37,7 @@ class PatchEmbedder(keras.layers.Layer):
     copies weights into it. There is no drop-connect.
 
     Where XLA compiles for a CPU, the same numbers are computed in another layout, with
-    gradients written out (module `patches_last`); weights and files are the same.
+    gradients written out (`layers.cpu`); weights and files are the same.
 
     Args:
         features: Size of a patch embedding, F. Defaults to `256`.
@@ -155,47 +156,29 @@ class PatchEmbedder(keras.layers.Layer):
         Returns:
             Dict from `"block1a"` ... `"block3b"` to maps `(N, h', w', channels)`.
         """
-        x = self._scaled(patches)
+        x = self.scaled(patches)
         x = ops.silu(normalized(self.stem_conv(x), self.stem_bn, training))
         outputs = {}
         for block in self.blocks:
             x = outputs[block.name] = block(x, training=training)
         return outputs
 
-    def _scaled(self, patches):
+    def scaled(self, patches: Any) -> Any:
+        """Patches `(N, h, w, 3)` as the first convolution takes them, in the compute dtype."""
         mean = ops.convert_to_tensor(self.pixel_mean, dtype=self.compute_dtype)
         deviation = ops.sqrt(ops.convert_to_tensor(self.pixel_variance, dtype=self.compute_dtype))
         return (ops.cast(patches, self.compute_dtype) / 255.0 - mean) / deviation
-
-    def _pooled_patches_last(self, patches, training):
-        """Means over the last maps, `(N, channels)`, computed with the patches last."""
-        x = ops.transpose(self._scaled(patches), (3, 1, 2, 0))
-        x = self._stem_patches_last(x, training)
-        for block in self.blocks:
-            x = block.call_patches_last(x, training=training)
-        return ops.transpose(ops.mean(x, axis=(1, 2)))
-
-    def _stem_patches_last(self, images, training):
-        kernel = ops.convert_to_tensor(self.stem_conv.kernel)
-        x = patches_last.im2col(images, kernel.shape[0], strides=2)
-        x = patches_last.pointwise(x, ops.reshape(kernel, (-1, kernel.shape[-1])))
-        return norms.normalize(x, self.stem_conv, self.stem_bn, training, swish=True)
-
-    def _all_trainable(self):
-        """Whether every batch norm uses the statistics of the batch in training."""
-        layers = self._flatten_layers(include_self=False)
-        return all(layer.trainable for layer in layers if isinstance(layer, BatchNorm))
 
     def call(self, patches, training=False):
         num_patches = patches.shape[1] or ops.shape(patches)[1]
         patches = ops.reshape(patches, (-1, *patches.shape[2:]))
         patches = ops.cast(patches, self.compute_dtype)
-        if xla.is_faster(patches) and (not training or self._all_trainable()):
-            pooled = self._pooled_patches_last(patches, training)
+        if cpu.applies(self, patches, training):
+            embeddings = cpu.embed(self, patches, training)
         else:
-            maps = self.block_outputs(patches, training=training)
-            pooled = ops.mean(maps[BLOCKS[-1][0]], axis=(1, 2))
-        return ops.reshape(self.projection(pooled), (-1, num_patches, self.features))
+            maps = self.block_outputs(patches, training)[BLOCKS[-1][0]]
+            embeddings = self.projection(ops.mean(maps, axis=(1, 2)))
+        return ops.reshape(embeddings, (-1, num_patches, self.features))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], input_shape[1], self.features)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from keras_patchpu.layers.patch_grid import PatchGrid, check_windows
 from keras_patchpu.utils.validation import check_positive_integer
 
 
@@ -15,10 +15,8 @@ class PatchExtractor(keras.layers.Layer):
     """Cuts images into patches of one size at several resolutions (block 1).
 
     The image is level 0. Each further level is the one before it made smaller by
-    `downsample_ratio` (bilinear, half-pixel centres, sizes rounded down). From every
-    level a window of `patch_size` moves by `strides`, and only whole windows are kept;
-    a level smaller than one patch is skipped. Patches come level by level, fine to
-    coarse, each level row by row.
+    `downsample_ratio` (bilinear, half-pixel centres). Which windows of the levels are
+    patches, and in which order they come, says `PatchGrid`, which `grid` gives.
 
     A 640x640 image with the default arguments gives 100 + 25 + 4 + 1 = 130 patches.
 
@@ -62,11 +60,7 @@ class PatchExtractor(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_positive_integer("patch_size", patch_size)
-        check_positive_integer("num_downsamples", num_downsamples, minimum=0)
-        check_positive_integer("downsample_ratio", downsample_ratio, minimum=2)
-        if strides is not None:
-            check_positive_integer("strides", strides)
+        check_windows(patch_size, num_downsamples, downsample_ratio, strides)
         if max_patches_per_level is not None:
             check_positive_integer("max_patches_per_level", max_patches_per_level)
         if seed is not None:
@@ -80,75 +74,19 @@ class PatchExtractor(keras.layers.Layer):
         if max_patches_per_level is not None:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def level_sizes(self, image_size: tuple[int | None, int | None]) -> list[tuple[int, int]]:
-        """Height and width in pixels of every level that holds at least one patch.
-
-        Args:
-            image_size: `(height, width)` of the images in pixels.
-
-        Returns:
-            List of `(height, width)`, level 0 first.
+    def grid(self, image_size: tuple[int | None, int | None]) -> PatchGrid:
+        """Where the patches of inference lie in images of `(height, width)` pixels.
 
         Raises:
             ValueError: `image_size` is unknown or smaller than a patch.
         """
-        height, width = image_size
-        if height is None or width is None:
-            raise ValueError(
-                "PatchExtractor needs images of a known height and width, because the number "
-                f"of patches depends on them. Received: image_size={(height, width)}. Resize "
-                "or pad the images, and give their size to `keras.Input`; the batch size may "
-                "stay unknown."
-            )
-        if min(height, width) < self.patch_size:
-            raise ValueError(
-                "Expected images at least as large as a patch. Received: "
-                f"image_size={(height, width)}, patch_size={self.patch_size}. Enlarge the "
-                "images or take smaller patches."
-            )
-        sizes = []
-        for _ in range(self.num_downsamples + 1):
-            if min(height, width) < self.patch_size:
-                break
-            sizes.append((height, width))
-            height //= self.downsample_ratio
-            width //= self.downsample_ratio
-        return sizes
-
-    def level_grids(self, image_size: tuple[int | None, int | None]) -> list[tuple[int, int]]:
-        """Rows and columns of patches of every level, as a list of `(rows, columns)`.
-
-        Args:
-            image_size: `(height, width)` of the images in pixels.
-        """
-        step = self.strides or self.patch_size
-        return [
-            ((height - self.patch_size) // step + 1, (width - self.patch_size) // step + 1)
-            for height, width in self.level_sizes(image_size)
-        ]
-
-    def patch_boxes(self, image_size: tuple[int | None, int | None]) -> np.ndarray:
-        """Where each patch lies in the image, whatever its level.
-
-        Args:
-            image_size: `(height, width)` of the images in pixels.
-
-        Returns:
-            float32 array `(P, 4)` of `(y_min, x_min, y_max, x_max)`, each from 0 to 1
-            relative to the image, in the order of the patches in inference.
-        """
-        step = self.strides or self.patch_size
-        boxes = []
-        for (height, width), (rows, columns) in zip(
-            self.level_sizes(image_size), self.level_grids(image_size)
-        ):
-            top, left = np.meshgrid(
-                np.arange(rows) * step, np.arange(columns) * step, indexing="ij"
-            )
-            corners = [top, left, top + self.patch_size, left + self.patch_size]
-            scale = np.array([height, width, height, width])
-            boxes.append(np.stack([c.ravel() for c in corners], axis=-1) / scale)
-        return np.concatenate(boxes).astype("float32")
+        return PatchGrid(
+            image_size,  # type: ignore[arg-type]  # which says what to do where it is unknown
+            self.patch_size,
+            self.num_downsamples,
+            self.downsample_ratio,
+            self.strides,
+        )
 
     def _downsample(self, images, size):
         """One level from the one before it."""
@@ -184,11 +122,11 @@ class PatchExtractor(keras.layers.Layer):
 
     def call(self, images, training=None):
         images = ops.cast(images, self.compute_dtype)
-        sizes = self.level_sizes(images.shape[1:3])
+        grid = self.grid(images.shape[1:3])
         levels = []
-        for index, (rows, columns) in enumerate(self.level_grids(images.shape[1:3])):
-            if index > 0:
-                images = self._downsample(images, sizes[index])
+        for size, (rows, columns) in zip(grid.level_sizes, grid.level_grids):
+            if levels:
+                images = self._downsample(images, size)
             patches = self._cut(images, rows, columns)
             if training and self.max_patches_per_level is not None:
                 patches = self._subsample(patches)
@@ -197,23 +135,19 @@ class PatchExtractor(keras.layers.Layer):
 
     def compute_output_spec(self, images, training=None):
         # The base class would trace `call`; with an unknown size the message of
-        # `level_sizes` says more than a failing trace.
-        num_patches = 0
-        for rows, columns in self.level_grids(images.shape[1:3]):
-            count = rows * columns
-            if training and self.max_patches_per_level is not None:
-                count = min(count, self.max_patches_per_level)
-            num_patches += count
+        # `PatchGrid` says more than a failing trace.
+        counts = [rows * columns for rows, columns in self.grid(images.shape[1:3]).level_grids]
+        if training and self.max_patches_per_level is not None:
+            counts = [min(count, self.max_patches_per_level) for count in counts]
         size = self.patch_size
-        shape = (images.shape[0], num_patches, size, size, images.shape[-1])
+        shape = (images.shape[0], sum(counts), size, size, images.shape[-1])
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Shape in inference; the number of patches is `None` for an unknown image size."""
         batch, height, width, channels = input_shape
-        num_patches = None
-        if height is not None and width is not None:
-            num_patches = sum(r * c for r, c in self.level_grids((height, width)))
+        known = height is not None and width is not None
+        num_patches = self.grid((height, width)).num_patches if known else None
         return (batch, num_patches, self.patch_size, self.patch_size, channels)
 
     def get_config(self):

@@ -38,7 +38,7 @@ class AttentionHeat:
     Args:
         attention: `(N, L, P)`; or, with `index`, `(M, P)`. Any weights of patches that are not
             negative; they need not sum to 1.
-        patch_boxes: `(P, 4)`, as `PatchExtractor.patch_boxes` gives.
+        patch_boxes: `(P, 4)`, as `PatchGrid.boxes` gives.
         image_size: `(height, width)` of the images in pixels.
         index: int `(N, L)`: which row of `attention` is an image's and a label's, -1 for
             none, where not all are kept. Defaults to `None`: all are.

@@ -28,7 +28,7 @@ def attention_heatmap(
     Args:
         attention: `(..., P)`.
         patch_boxes: `(P, 4)` of `(y_min, x_min, y_max, x_max)` from 0 to 1, as
-            `PatchExtractor.patch_boxes` gives.
+            `PatchGrid.boxes` gives.
         image_size: `(height, width)` of the map in pixels. Edges of patches are rounded
             to pixels; a patch keeps at least one.
         fill: `"shared"`: the pixels of a patch share its attention evenly, so the map

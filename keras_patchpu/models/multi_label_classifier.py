@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_patchpu.layers.inner_state import inner_state, restore_inner_state
 from keras_patchpu.models.distributed_model import DistributedModel
 from keras_patchpu.models.keras_internals import forget_layer, is_validation_within_fit
 from keras_patchpu.models.labelled_model import LabelledModel
@@ -54,6 +55,8 @@ class MultiLabelClassifier(LabelledModel):
         name: Of the model. Defaults to `None`: one that Keras makes.
         label_names: L strings, kept with the model. Defaults to `None`.
         thresholds: L numbers from 0 to 1, kept with the model. Defaults to `None`.
+        inner_state: In a saved configuration: inner layers that were frozen, quantized, given
+            LoRA or another dtype policy. Defaults to `None`.
 
     Attributes:
         label_names: L strings, or `None`. Set it to name the labels of the model.
@@ -80,7 +83,10 @@ class MultiLabelClassifier(LabelledModel):
         **kwargs: Any,
     ) -> None:
         outputs = outputs if isinstance(outputs, dict) else {"probabilities": outputs}
+        changed = kwargs.pop("inner_state", None)
         super().__init__(inputs, outputs, name=name, **kwargs)
+        if changed:
+            restore_inner_state(self, changed)
         shape: Any = getattr(outputs.get("probabilities"), "shape", ())
         if len(shape) != 2 or shape[1] is None:
             raise ValueError(
@@ -237,6 +243,13 @@ class MultiLabelClassifier(LabelledModel):
         return super().compute_metrics(x, labels, y_pred["probabilities"], sample_weight)
 
     # === Saving ===
+
+    def inner_state_config(self) -> dict[str, Any]:
+        """What became of inner layers (frozen, quantized, ...), for a `get_config` of one's own."""
+        names = {layer.name for layer in self.layers}  # without a layer of the loss
+        state = inner_state(self).items()
+        state = {path: of for path, of in state if path.partition("/")[0] in names}
+        return {"inner_state": state} if state else {}
 
     def get_config(self):
         config = super().get_config()

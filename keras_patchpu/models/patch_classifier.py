@@ -175,7 +175,7 @@ class PatchClassifier(MultiLabelClassifier):
         if hasattr(pool, "embed") and hasattr(head, "log_odds_of_all"):
             outputs["patch_logits"] = PatchLogits(pool, head)(patch_embeddings)
             if max_patches_per_level is None:
-                rows, columns = patch_extractor.level_grids(image_size)[0]
+                rows, columns = patch_extractor.grid(image_size).level_grids[0]
                 maps = ops.transpose(outputs["patch_logits"][:, :, : rows * columns], (0, 2, 1))
                 outputs["score_maps"] = ops.reshape(maps, (-1, rows, columns, num_labels))
         outputs = {name: tensor for name, tensor in outputs.items() if tensor is not None}
@@ -213,8 +213,8 @@ class PatchClassifier(MultiLabelClassifier):
 
     @property
     def patch_boxes(self) -> np.ndarray:
-        """Boxes `(P, 4)` of the patches, see `PatchExtractor.patch_boxes`."""
-        return self.patch_extractor.patch_boxes(self.image_size)
+        """Boxes `(P, 4)` of the patches, see `PatchGrid.boxes`."""
+        return self.patch_extractor.grid(self.image_size).boxes
 
     def with_strides(self, strides: int) -> "PatchClassifier":
         """A copy with the same weights that moves its window by other steps.
@@ -293,6 +293,7 @@ class PatchClassifier(MultiLabelClassifier):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self._policy),
+            **self.inner_state_config(),
         }
 
     @classmethod

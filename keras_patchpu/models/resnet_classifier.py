@@ -141,6 +141,7 @@ class ResNetClassifier(MultiLabelClassifier):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self._policy),
+            **self.inner_state_config(),
         }
 
     @classmethod

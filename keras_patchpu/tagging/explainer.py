@@ -75,7 +75,7 @@ class Explainer:
         self._lock = threading.Lock()
         self._trained = model
         if isinstance(model, PatchClassifier):
-            grids = model.patch_extractor.level_grids(model.image_size)
+            grids = model.patch_extractor.grid(model.image_size).level_grids
             self._level = np.repeat(
                 np.arange(len(grids)), [rows * columns for rows, columns in grids]
             )

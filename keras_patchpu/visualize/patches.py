@@ -26,7 +26,7 @@ def draw_patches(
     Args:
         image: `(H, W, 3)` with values from 0 to 255.
         patches: `(P, h, w, 3)`, the output of `PatchExtractor` for this image.
-        level_grids: List of `(rows, columns)`, as `PatchExtractor.level_grids` gives it.
+        level_grids: List of `(rows, columns)`, as `PatchGrid.level_grids` gives it.
 
     Returns:
         `matplotlib.figure.Figure` with one axes for the image and one for each level.

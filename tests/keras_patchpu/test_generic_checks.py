@@ -13,6 +13,7 @@ WITHOUT_CONFIG = {
     "AttentionHeat",
     "Evaluation",
     "ObservedEvaluation",
+    "PatchGrid",
     "ScoreMapHeat",
     "WeakNegativeQuality",
 }

@@ -63,5 +63,5 @@ def tag(path: str) -> list[tuple[str, ...]]:
 def mistakes() -> None:
     PatchExtractor(patch_size="64")  # type: ignore[arg-type]
     CodebookAttentionPool()  # type: ignore[call-arg]
-    sizes: list[int] = PatchExtractor().level_sizes((64, 64))  # type: ignore[assignment]
+    sizes: list[int] = PatchExtractor().grid((64, 64)).level_sizes  # type: ignore[assignment]
     mean_average_precision("labels", np.zeros(sizes))  # type: ignore[arg-type]

@@ -10,13 +10,15 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     Same arguments, weights and results. On the TensorFlow and PyTorch backends training
     uses their fused kernels, one pass where Keras's composition takes several
-    (benchmarks/README.md). JAX and inference use Keras's own.
+    (benchmarks/README.md). All else is Keras's own: JAX, inference, other inputs than maps
+    with the channels last, masks, and `center=False`, `scale=False`, `renorm` and
+    `synchronized`, which the kernels do not know.
 
     Args:
         **kwargs: As of `keras.layers.BatchNormalization`.
 
     Call arguments:
-        inputs: `(N, h, w, channels)`.
+        inputs: `(N, h, w, C)`, or what Keras's layer takes.
         training: Whether to use, and learn, the statistics of the batch.
 
     Returns:
@@ -35,6 +37,10 @@ class BatchNorm(keras.layers.BatchNormalization):
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
             and self.compute_dtype != "float64"  # TensorFlow's kernel has none
+            and self.center
+            and self.scale
+            and not self.renorm
+            and not self.synchronized
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)
@@ -48,7 +54,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 
 def _tensorflow_kernel(inputs, gamma, beta, epsilon):
-    """Outputs, mean and biased variance."""
+    """Outputs `(N, h, w, C)`, and mean and biased variance `(C,)`, of inputs `(N, h, w, C)`."""
     import tensorflow as tf
 
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -66,7 +72,7 @@ def _tensorflow_kernel(inputs, gamma, beta, epsilon):
 
 
 def _torch_kernel(inputs, gamma, beta, epsilon):
-    """Outputs, mean and biased variance."""
+    """Outputs `(N, h, w, C)`, and mean and biased variance `(C,)`, of inputs `(N, h, w, C)`."""
     import torch
 
     # Channels second in shape, last in memory: the layout of PyTorch's fastest kernel.

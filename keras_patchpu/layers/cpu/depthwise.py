@@ -1,6 +1,8 @@
 """Depthwise 'same' convolution with the patches last, its gradients written out.
 
 Small maps are multiplied by one dense matrix a channel; of larger ones shifted maps are added up.
+Maps are `(C, h, w, N)`, outputs and their gradients (`upstream`) `(C, h', w', N)` with
+`h' = ceil(h / strides)`, kernels `(rows, columns, C)`; `sides` are `(h, w)`.
 """
 
 import numpy as np
@@ -23,7 +25,7 @@ _DENSE_KERNEL_SIDE = 8
 
 
 def depthwise(maps, kernel, strides):
-    """Depthwise 'same' convolution with `kernel` (rows, columns, channels)."""
+    """Depthwise 'same' convolution of maps `(C, h, w, N)` with `kernel`: `(C, h', w', N)`."""
     sides = maps.shape[1:3]
     dense = max(sides) <= _DENSE_SIDE
     convolve = _dense_convolve if dense else _shifted_convolve
@@ -50,6 +52,7 @@ def depthwise(maps, kernel, strides):
 
 
 def _shifted_convolve(maps, kernel, strides):
+    """`(C, h', w', N)` of maps `(C, h, w, N)`."""
     terms = (
         window * per_channel(kernel[row, column])
         for row, column, window in windows(maps, kernel.shape[:2], strides)
@@ -58,7 +61,10 @@ def _shifted_convolve(maps, kernel, strides):
 
 
 def _shifted_input_gradient(upstream, kernel, strides, sides):
-    """Each class of pixels modulo the strides is a sum of shifted gradients of its own."""
+    """`(C, h, w, N)` of `upstream` `(C, h', w', N)`.
+
+    Each class of pixels modulo the strides is a sum of shifted gradients of its own.
+    """
     channels = upstream.shape[0]
     taps = [taps_of_class(s, k, strides) for s, k in zip(sides, kernel.shape[:2])]
     sizes = [-(-side // strides) for side in sides]
@@ -69,6 +75,7 @@ def _shifted_input_gradient(upstream, kernel, strides, sides):
     padded = ops.pad(upstream, ((0, 0), *margins, (0, 0)))
 
     def one_class(row_taps, column_taps):
+        """`(C, ceil(h / strides), ceil(w / strides), N)`."""
         terms = []
         for row, row_offset in row_taps:
             for column, column_offset in column_taps:
@@ -87,7 +94,10 @@ def _shifted_input_gradient(upstream, kernel, strides, sides):
 
 
 def _row_kernel_gradient(maps, upstream, kernel, strides):
-    """A matrix product over the patches for each output row: all columns against all columns."""
+    """`(rows, columns, C)` of maps `(C, h, w, N)` and `upstream` `(C, h', w', N)`.
+
+    A matrix product over the patches for each output row: all columns against all columns.
+    """
     channels, (height, width) = maps.shape[0], maps.shape[1:3]
     rows, columns = kernel.shape[:2]
     out, before, after = padding(height, rows, strides)
@@ -101,6 +111,7 @@ def _row_kernel_gradient(maps, upstream, kernel, strides):
 
 
 def _sum(terms):
+    """Sum of tensors of one shape, which it keeps."""
     terms = iter(terms)
     total = next(terms)
     for term in terms:
@@ -112,18 +123,21 @@ def _sum(terms):
 
 
 def _dense_convolve(maps, kernel, strides):
+    """`(C, h', w', N)` of maps `(C, h, w, N)`."""
     matrices, out = _matrices(kernel, maps.shape[1:3], strides)
     outputs = ops.matmul(matrices, _pixels(maps))
     return ops.reshape(outputs, (maps.shape[0], *out, -1))
 
 
 def _dense_input_gradient(upstream, kernel, strides, sides):
+    """`(C, h, w, N)` of `upstream` `(C, h', w', N)`."""
     matrices, _ = _matrices(kernel, sides, strides)
     outputs = ops.matmul(ops.transpose(matrices, (0, 2, 1)), _pixels(upstream))
     return ops.reshape(outputs, (upstream.shape[0], *sides, -1))
 
 
 def _dense_kernel_gradient(maps, upstream, kernel, strides):
+    """`(rows, columns, C)` of maps `(C, h, w, N)` and `upstream` `(C, h', w', N)`."""
     products = ops.matmul(_pixels(upstream), ops.transpose(_pixels(maps), (0, 2, 1)))
     taps = taps_of_map(maps.shape[1:3], kernel.shape[:2], (strides, strides))
     gradient = ops.matmul(ops.reshape(products, (maps.shape[0], -1)), _constant(taps.T, maps))
@@ -131,6 +145,7 @@ def _dense_kernel_gradient(maps, upstream, kernel, strides):
 
 
 def _matrices(kernel, sides, strides):
+    """A matrix a channel, `(C, h' w', h w)`, and `[h', w']`."""
     rows, columns, channels = kernel.shape
     out = [-(-side // strides) for side in sides]
     taps = taps_of_map(sides, (rows, columns), (strides, strides))
@@ -141,8 +156,10 @@ def _matrices(kernel, sides, strides):
 
 
 def _pixels(maps):
+    """`(C, h w, N)` of maps `(C, h, w, N)`."""
     return ops.reshape(maps, (maps.shape[0], maps.shape[1] * maps.shape[2], -1))
 
 
 def _constant(array, like):
+    """A tensor of the array's shape, and of the dtype of `like`."""
     return ops.convert_to_tensor(np.ascontiguousarray(array), dtype=like.dtype)

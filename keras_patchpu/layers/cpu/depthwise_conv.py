@@ -12,34 +12,52 @@ _LARGEST_DENSE_SIDE = 4
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
 class DepthwiseConv(keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D`, 'same' padding, faster on maps up to 4x4.
+    """`keras.layers.DepthwiseConv2D`, 'same' padding by default, faster on maps up to 4x4.
 
-    Same arguments, weights and results up to rounding. On TensorFlow and JAX the
+    Same arguments, weights and results up to rounding. On TensorFlow and JAX the 'same'
     convolution of a channel of a small map is one dense matrix from its pixels in to its
-    pixels out; PyTorch's own kernel is faster than that.
+    pixels out. All else is Keras's own: larger maps, other paddings, `dilation_rate`,
+    `depth_multiplier`, channels first; and PyTorch, whose kernel is faster than that.
 
     Args:
         kernel_size: Side of the kernel.
-        **kwargs: As of `keras.layers.DepthwiseConv2D`; `padding` is "same" and maps are
-            channels-last.
+        strides: Strides. Defaults to `1`.
+        padding: `"same"` or `"valid"`. Defaults to `"same"`.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to `"channels_last"`.
+        **kwargs: As of `keras.layers.DepthwiseConv2D`.
 
     Call arguments:
-        inputs: `(N, h, w, channels)`.
+        inputs: `(N, h, w, C)`.
 
     Returns:
-        `(N, ceil(h / strides), ceil(w / strides), channels)`.
+        `(N, ceil(h / strides), ceil(w / strides), C)`, or what Keras's layer gives.
     """
 
-    def __init__(self, kernel_size, **kwargs):
-        kwargs.update(padding="same", data_format="channels_last")
-        super().__init__(kernel_size, **kwargs)
+    def __init__(
+        self, kernel_size, strides=1, padding="same", data_format="channels_last", **kwargs
+    ):
+        super().__init__(
+            kernel_size, strides=strides, padding=padding, data_format=data_format, **kwargs
+        )
 
     def call(self, inputs):
-        _, height, width, channels = inputs.shape
-        plain = self.depth_multiplier == 1 and self.dilation_rate == (1, 1)
-        small = None not in (height, width) and max(height, width) <= _LARGEST_DENSE_SIDE
-        if not (plain and small) or keras.backend.backend() == "torch":
+        sides = inputs.shape[1:3]
+        dense = (
+            keras.backend.backend() != "torch"
+            and (self.padding, self.data_format) == ("same", "channels_last")
+            and (self.depth_multiplier, self.dilation_rate) == (1, (1, 1))
+            and None not in sides
+            and max(sides) <= _LARGEST_DENSE_SIDE
+        )
+        if not dense:
             return super().call(inputs)
+        outputs = self._dense_convolve(inputs)
+        outputs = outputs + self.bias if self.use_bias else outputs
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _dense_convolve(self, inputs):
+        """`(N, h', w', C)` of inputs `(N, h, w, C)`: pixels times a matrix `(C, h' w', h w)`."""
+        _, height, width, channels = inputs.shape
         taps = taps_of_map((height, width), self.kernel_size, self.strides)
         out_height, out_width = -(-height // self.strides[0]), -(-width // self.strides[1])
         kernel = ops.cast(self.kernel, self.compute_dtype)
@@ -51,5 +69,4 @@ class DepthwiseConv(keras.layers.DepthwiseConv2D):
         pixels = ops.transpose(ops.reshape(inputs, (-1, height * width, channels)), (2, 0, 1))
         outputs = ops.matmul(pixels, ops.transpose(matrices, (0, 2, 1)))
         outputs = ops.transpose(outputs, (1, 2, 0))
-        outputs = ops.reshape(outputs, (-1, out_height, out_width, channels))
-        return outputs + self.bias if self.use_bias else outputs
+        return ops.reshape(outputs, (-1, out_height, out_width, channels))

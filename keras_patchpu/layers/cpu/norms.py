@@ -1,4 +1,7 @@
-"""Batch norms with the patches last, and what they follow or precede, gradients written out."""
+"""Batch norms with the patches last, and what they follow or precede, gradients written out.
+
+Maps are `(C, h, w, N)`; what belongs to channels is a vector `(C,)`.
+"""
 
 from keras import ops
 
@@ -6,7 +9,10 @@ from keras_patchpu.layers.cpu.patches_last import flat, per_channel, pointwise
 
 
 def normalize(maps, convolution, layer, training, swish):
-    """What follows `convolution`: batch norm `layer`, or its bias; then swish if asked for."""
+    """What follows `convolution`: batch norm `layer`, or its bias; then swish if asked for.
+
+    Maps `(C, h, w, N)` give `(C, h, w, N)`.
+    """
     if layer is None or not training:
         scale, shift = folded(convolution, layer)
         outputs = maps * per_channel(scale) + per_channel(shift)
@@ -45,6 +51,7 @@ def normalize(maps, convolution, layer, training, swish):
 def expand(maps, convolution, layer, training):
     """1x1 convolution, its batch norm `layer` or bias, and swish, in one pass.
 
+    Maps `(C, h, w, N)` and a kernel `(1, 1, C, C')` give `(C', h, w, N)`.
     Mean and variance of the wide outputs follow from mean and covariance of the narrow
     inputs: the variance of `w . x` is `w . cov(x) . w`. So the norm is folded into the
     kernel in training too.
@@ -102,7 +109,7 @@ def expand(maps, convolution, layer, training):
 
 
 def folded(convolution, layer):
-    """Scale and shift of what follows a convolution in inference: batch norm, or its bias."""
+    """Scale and shift, `(C,)` each, in inference of a batch norm, or of a bias without one."""
     if layer is None:
         bias = ops.convert_to_tensor(convolution.bias)
         return ops.ones_like(bias), bias
@@ -111,46 +118,51 @@ def folded(convolution, layer):
 
 
 def _tensor(variable):
-    """A tensor: TensorFlow's gradients of one's own do not take variables."""
+    """A tensor of the variable's shape: TensorFlow's gradients of one's own take no variables."""
     return ops.convert_to_tensor(variable) + 0.0
 
 
 def _count(maps):
-    """Pixels of all patches, as a float: what a channel's mean divides by."""
+    """`h w N` of maps `(C, h, w, N)`, as a scalar of their dtype."""
     patches = maps.shape[3] if maps.shape[3] is not None else ops.shape(maps)[3]
     return ops.cast(maps.shape[1] * maps.shape[2] * patches, maps.dtype)
 
 
 def _channel_sum(maps):
-    """Sum over all but the channels: over pixels first, along contiguous rows of patches."""
+    """Sums `(C,)` of maps `(C, h, w, N)`: over pixels first, along contiguous rows of patches."""
     sums = ops.sum(maps, axis=(1, 2))
     return ops.matmul(sums, ops.ones_like(sums[:1, :, None])[0])[:, 0]
 
 
 def _moments(maps):
-    """Mean and variance of the channels."""
+    """Mean and variance, `(C,)` each, of the channels of maps `(C, h, w, N)`."""
     mean = _channel_sum(maps) / _count(maps)
     return mean, _channel_sum(ops.square(maps - per_channel(mean))) / _count(maps)
 
 
 def _mean_and_covariance(maps):
-    """Mean `(channels,)` and covariance `(channels, channels)` of the channels."""
+    """Mean `(C,)` and covariance `(C, C)` of the channels of maps `(C, h, w, N)`."""
     mean = _channel_sum(maps) / _count(maps)
     centred = flat(maps - per_channel(mean))
     return mean, ops.matmul(centred, ops.transpose(centred)) / _count(maps)
 
 
 def _moments_of_product(mean, covariance, kernel):
-    """Mean and variance of the 1x1 convolution with `kernel` of maps with these moments."""
+    """Mean and variance, `(C',)` each, of a 1x1 convolution with `kernel` `(C, C')`.
+
+    Of maps whose channels have this `mean` `(C,)` and `covariance` `(C, C)`.
+    """
     variance = ops.sum(kernel * ops.matmul(covariance, kernel), axis=0)
     return ops.matmul(mean[None], kernel)[0], variance
 
 
 def _swish_gradient(inputs):
+    """Derivative of `x sigmoid(x)`, of the shape of `inputs`."""
     sigmoid = ops.sigmoid(inputs)
     return sigmoid * (1.0 + inputs * (1.0 - sigmoid))
 
 
 def _update_moving(layer, mean, variance):
+    """Moves the running statistics of a batch norm towards `mean` and `variance`, `(C,)` each."""
     for moving, value in [(layer.moving_mean, mean), (layer.moving_variance, variance)]:
         moving.assign(moving * layer.momentum + value * (1.0 - layer.momentum))

@@ -5,14 +5,17 @@ from keras import ops
 
 
 def padding(side, kernel_side, strides):
-    """Side of the output, and padding before and after, of TensorFlow's 'same'."""
+    """Side of the output, and padding before and after, of TensorFlow's 'same': three integers."""
     out = -(-side // strides)
     total = max((out - 1) * strides + kernel_side - side, 0)
     return out, total // 2, total - total // 2
 
 
 def windows(maps, kernel_sides, strides):
-    """`(row, column, maps under that tap)` of every tap of a 'same' convolution."""
+    """`(row, column, window)` of every tap of a 'same' convolution of maps `(C, h, w, N)`.
+
+    A window, `(C, h', w', N)` with `h' = ceil(h / strides)`, is the maps under that tap.
+    """
     out, before, after = zip(
         *(padding(s, k, strides) for s, k in zip(maps.shape[1:3], kernel_sides))
     )
@@ -28,7 +31,10 @@ def windows(maps, kernel_sides, strides):
 
 
 def taps_of_class(side, kernel_side, strides):
-    """For pixels r, r + strides, ...: pairs of a tap and the offset of the output it feeds."""
+    """For pixels r, r + strides, ...: pairs of a tap and the offset of the output it feeds.
+
+    A list of length `strides` (one entry for each r) of lists of pairs.
+    """
     _, before, _ = padding(side, kernel_side, strides)
     return [
         [
@@ -41,7 +47,7 @@ def taps_of_class(side, kernel_side, strides):
 
 
 def taps_of_map(sides, kernel_sides, strides):
-    """0/1 array `(taps, pixels out * pixels in)`: which tap joins which two pixels."""
+    """0/1 array `(rows columns, h' w' h w)`: which tap joins which two pixels."""
     rows, columns = (
         taps_of_axis(size, kernel, step) for size, kernel, step in zip(sides, kernel_sides, strides)
     )
@@ -50,7 +56,7 @@ def taps_of_map(sides, kernel_sides, strides):
 
 
 def taps_of_axis(size, kernel, step):
-    """0/1 array `(kernel, size in, size out)` of one axis, with TensorFlow's 'same' padding."""
+    """0/1 array `(kernel, size, ceil(size / step))` of one axis, TensorFlow's 'same' padding."""
     out, before, _ = padding(size, kernel, step)
     tap, inside, outside = np.ogrid[:kernel, :size, :out]
     return (inside == outside * step + tap - before).astype("float32")

@@ -10,7 +10,7 @@ def is_faster(patches):
     """Whether to compute with the patches last: XLA compiles for a CPU, in float32.
 
     Args:
-        patches: `(N, h, w, channels)`, the tensor about to be embedded.
+        patches: `(N, h, w, C)`, the tensor about to be embedded.
     """
     known = None not in patches.shape[1:3] and max(patches.shape[1:3]) <= _LARGEST_PATCH_SIDE
     if not known or keras.backend.standardize_dtype(patches.dtype) != "float32":

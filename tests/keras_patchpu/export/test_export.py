@@ -290,7 +290,7 @@ def test_the_page_pads_as_read_image(size):
 
 def test_the_page_draws_the_heat_of_fig_3():
     extractor = small_classifier().patch_extractor
-    boxes = extractor.patch_boxes((33, 47))
+    boxes = extractor.grid((33, 47)).boxes
     attention = np.random.default_rng(0).dirichlet(np.ones(len(boxes))).astype("float32")
     names = {"np": np}
     exec(block_with("def heat_map").split("\n\n\n")[0], names)

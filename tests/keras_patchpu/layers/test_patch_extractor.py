@@ -126,33 +126,11 @@ def test_no_downsamples():
     np.testing.assert_array_equal(patches[0], windows(image[0], 4, 4))
 
 
-def test_patch_boxes_by_hand():
-    boxes = PatchExtractor(patch_size=4, num_downsamples=1).patch_boxes((8, 12))
-    assert boxes.dtype == np.float32
-    third = 1 / 3
-    expected = [
-        [0.0, 0, 0.5, third],
-        [0.0, third, 0.5, 2 * third],
-        [0.0, 2 * third, 0.5, 1],
-        [0.5, 0, 1, third],
-        [0.5, third, 1, 2 * third],
-        [0.5, 2 * third, 1, 1],
-        [0, 0, 1, 4 / 6],  # level 1 is 4 x 6
-    ]
-    np.testing.assert_allclose(boxes, expected, atol=1e-7)
-
-
-def test_patch_boxes_with_strides_by_hand():
-    boxes = PatchExtractor(patch_size=4, num_downsamples=0, strides=2).patch_boxes((5, 8))
-    expected = [[0, 0, 0.8, 0.5], [0, 0.25, 0.8, 0.75], [0, 0.5, 0.8, 1]]
-    np.testing.assert_allclose(boxes, expected, atol=1e-7)
-
-
-def test_patch_boxes_point_at_the_pixels_of_the_patches():
+def test_boxes_of_the_grid_point_at_the_pixels_of_the_patches():
     # With coordinates as pixels, the mean of a patch is the centre of its box.
     extractor = PatchExtractor(patch_size=4, num_downsamples=2, strides=2)
     patches = numpy(extractor(coordinates(16, 32)))[0]
-    boxes = extractor.patch_boxes((16, 32))
+    boxes = extractor.grid((16, 32)).boxes
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2 * [16, 32] - 0.5
     np.testing.assert_allclose(patches.mean(axis=(1, 2)), centres, atol=1e-4)
 
@@ -244,4 +222,4 @@ def test_an_image_smaller_than_a_patch_is_explained(size):
     with pytest.raises(ValueError, match=message):
         extractor(np.zeros((1, *size, 3), "float32"))
     with pytest.raises(ValueError, match=message):
-        extractor.patch_boxes(size)
+        extractor.grid(size)

@@ -123,7 +123,7 @@ def test_patches_of_a_constant_image_are_constant(size, strides, images, colour)
     layer = PatchExtractor(patch_size=8, num_downsamples=2, strides=strides)
     pixels = np.full((images, *size, 3), colour, "uint8")
     patches = numpy(layer(pixels))
-    grids = layer.level_grids(size)
+    grids = layer.grid(size).level_grids
     assert patches.shape == (images, sum(r * c for r, c in grids), 8, 8, 3)
     np.testing.assert_allclose(patches, colour, rtol=1e-6)
 

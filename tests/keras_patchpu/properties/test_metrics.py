@@ -129,7 +129,7 @@ def test_quality_of_negatives_is_a_share(data):
 def attentions(draw):
     """Attention of some images and labels over patches that overlap or leave a rim."""
     extractor = PatchExtractor(8, num_downsamples=1, strides=draw(st.sampled_from([4, 8])))
-    boxes = extractor.patch_boxes(SIZE)
+    boxes = extractor.grid(SIZE).boxes
     shape = draw(drawn.shapes(images=(1, 2), labels=(1, 3)))
     values = draw(drawn.array((*shape, len(boxes)), st.sampled_from([0.0, 0.125, 0.5, 1.0])))
     sums = values.sum(axis=-1, keepdims=True)

@@ -6,8 +6,9 @@ import pytest
 from backend import gradient, numpy, weight_gradients
 from keras import ops
 
-from keras_patchpu.layers import MobileInvertedBottleneck, PatchEmbedder
+from keras_patchpu.layers import MobileInvertedBottleneck, PatchEmbedder, cpu
 from keras_patchpu.layers.cpu.depthwise import depthwise
+from keras_patchpu.layers.cpu.embedding import bottleneck, pooled
 
 
 def last(maps):
@@ -87,7 +88,7 @@ def test_block_equals_its_plain_call(strides, expansion, batch_norm):
         plain = numpy(block(ops.convert_to_tensor(x), training=training))
         plain_weights = block.get_weights()
         block.set_weights(start)
-        ours = numpy(block.call_patches_last(ops.convert_to_tensor(last(x)), training=training))
+        ours = numpy(bottleneck(block, ops.convert_to_tensor(last(x)), training))
         assert_close(first(ours), plain)
         for our, other in zip(block.get_weights(), plain_weights):
             assert_close(our, other, 1e-5)  # the running statistics among them
@@ -132,7 +133,7 @@ def test_embedder_equals_its_plain_call_in_gradients_of_every_weight(size):
     embedder = PatchEmbedder(8, pixel_mean=(0.4, 0.5, 0.6), pixel_variance=(0.2, 0.1, 0.3))
     embedder.build((None, None, *size, 3))
     ours = slopes_and_statistics(
-        embedder, lambda: embedder._pooled_patches_last(x, True), direction
+        embedder, lambda: pooled(embedder, x, True), direction
     )
     plain = slopes_and_statistics(embedder, lambda: plain_pooled(embedder, x), direction)
     assert_same_training(embedder, ours, plain)
@@ -160,13 +161,13 @@ def test_the_layout_is_chosen_where_xla_compiles_for_a_cpu(monkeypatch):
     embedder = PatchEmbedder(8)
     x = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3)).astype("float32")
     calls = []
-    original = PatchEmbedder._pooled_patches_last
+    original = cpu.embed
 
-    def spy(self, *args):
+    def spy(*args):
         calls.append(args)
-        return original(self, *args)
+        return original(*args)
 
-    monkeypatch.setattr(PatchEmbedder, "_pooled_patches_last", spy)
+    monkeypatch.setattr(cpu, "embed", spy)
     embedder(x)
     assert not calls  # not compiled
     trace(embedder, x)
