@@ -27,7 +27,7 @@ MAX_BYTES = 2**31
 # wins over `safe_mode=True`, and Keras 3.12 loads a TFSMLayer in safe mode, too.
 _ALLOWED = re.compile(
     r"keras\.(DTypePolicy|(constraints|dtype_policies|initializers|losses|metrics|optimizers"
-    r"|optimizers\.schedules|regularizers)\.\w+"
+    r"|optimizers\.schedules|quantizers|regularizers)\.\w+"
     # As Keras names its optimizers on PyTorch.
     r"|src\.backend\.torch\.optimizers\.torch_\w+\.\w+)"
 )

@@ -23,15 +23,15 @@ from keras_patchpu.utils.validation import check_one_of, checked_image_size
 # Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
 _LARGEST_TRAINED_WITH_XLA = 32
 _LARGEST_PREDICTED_WITH_XLA = 16
+_BLOCKS = ("patch_embedder", "pool", "head")  # arguments in whose place others can be given
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
 class PatchClassifier(MultiLabelClassifier):
     """Multi-label classifier over patches at several resolutions (Fig. 1).
 
-    A functional model: `PatchExtractor`, `PatchEmbedder`, `CodebookAttentionPool`,
-    `SharedSoftmaxHead`. `compile`, `fit`, `evaluate`, `predict`, `save` and `export` are
-    Keras's own. 251,682 parameters for 80 labels and 256 features.
+    `PatchExtractor`, `PatchEmbedder`, `CodebookAttentionPool`, `SharedSoftmaxHead`: 251,682
+    parameters for 80 labels and 256 features.
 
     Its outputs, by name (see `MultiLabelClassifier`):
 
@@ -52,10 +52,9 @@ class PatchClassifier(MultiLabelClassifier):
         max_patches_per_level: Random subsampling in training. Defaults to `None`.
         features: Size of all embeddings, F. Defaults to `256`.
         hidden_units: Neurons of the pooling MLP's first layer. Defaults to `256`.
-        codebook_initializer: Of the label codebooks. Defaults to `None`; see
-            `CodebookAttentionPool`.
-        batch_norm: Whether the embedder has batch norms, see `PatchEmbedder`. Defaults to
-            `True`; `fused` makes a model without.
+        codebook_initializer: See `CodebookAttentionPool`. Defaults to `None`.
+        batch_norm: Whether the embedder has batch norms; `fused` makes one without. Defaults to
+            `True`.
         batch_norm_momentum: Of the embedder's batch norms. Defaults to `0.99`.
         pixel_mean, pixel_variance: Of the embedder's input, see `PatchEmbedder`.
         patch_embedder: Layer or model in the place of `PatchEmbedder`, from patches
@@ -68,14 +67,14 @@ class PatchClassifier(MultiLabelClassifier):
             probabilities `(B, L)`. If its `call` takes `return_logits`, it gives the log-odds,
             otherwise they are computed from probabilities. Defaults to `None`.
         seed: Integer seed of the patch subsampling. Defaults to `None`.
-        label_names: L strings, kept with the model for whoever predicts. Defaults to `None`.
+        label_names: L strings, kept with the model. Defaults to `None`.
         thresholds: L numbers from 0 to 1: the probability from which each label is predicted,
             kept with the model (`patchpu thresholds` finds them). Defaults to `None`.
         image_fit: How `read_image` made the images, `"stretch"` or `"pad"`, kept with the
             model. Defaults to `"stretch"`.
 
     Call arguments:
-        images: `(B, H, W, 3)` with values from 0 to 255, uint8 or float.
+        images: `(B, H, W, 3)`, values from 0 to 255, uint8 or float.
         training: Whether to subsample patches and use batch statistics.
 
     Returns:
@@ -139,7 +138,8 @@ class PatchClassifier(MultiLabelClassifier):
             dtype=dtype,
             name="patch_extractor",
         )
-        given = {"patch_embedder": patch_embedder, "pool": pool, "head": head}
+        blocks = zip(_BLOCKS, (patch_embedder, pool, head))
+        given = [name for name, block in blocks if block is not None]
         patch_embedder = patch_embedder or PatchEmbedder(
             features,
             batch_norm=batch_norm,
@@ -192,7 +192,7 @@ class PatchClassifier(MultiLabelClassifier):
         self.thresholds = thresholds
         self.image_fit = image_fit
         self._policy = dtype
-        self._given_blocks = tuple(name for name, block in given.items() if block is not None)
+        self._given = given
         self._settings = {
             "features": features,
             "hidden_units": hidden_units,
@@ -267,11 +267,7 @@ class PatchClassifier(MultiLabelClassifier):
 
     def get_config(self):
         extractor = self.patch_extractor
-        blocks = {
-            "patch_embedder": self.patch_embedder,
-            "pool": self.codebook_attention_pool,
-            "head": self.shared_softmax_head,
-        }
+        blocks = (self.patch_embedder, self.codebook_attention_pool, self.shared_softmax_head)
         return {
             "num_labels": self.num_labels,
             "image_size": self.image_size,
@@ -282,10 +278,8 @@ class PatchClassifier(MultiLabelClassifier):
             "max_patches_per_level": extractor.max_patches_per_level,
             **self._settings,
             **{
-                name: keras.saving.serialize_keras_object(block)
-                if name in self._given_blocks
-                else None
-                for name, block in blocks.items()
+                name: keras.saving.serialize_keras_object(block) if name in self._given else None
+                for name, block in zip(_BLOCKS, blocks)
             },
             "label_names": self.label_names,
             "thresholds": self.thresholds,
@@ -300,7 +294,7 @@ class PatchClassifier(MultiLabelClassifier):
     def from_config(cls, config, custom_objects=None):
         # Files of before the first release hold a setting that changed memory, not results.
         config = {name: config[name] for name in config if name != "rematerialize"}
-        for name in ("patch_embedder", "pool", "head"):
+        for name in _BLOCKS:
             if isinstance(config.get(name), dict):
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         return cls(**config)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_patchpu import PatchClassifier
-from keras_patchpu.models import LabelClassifier
+from keras_patchpu.models import MultiLabelClassifier
 
 
 def small_classifier(**kwargs):
@@ -46,7 +46,7 @@ def functional_classifier():
         "score_maps": maps,
         "probabilities": keras.layers.Activation("sigmoid")(logits),
     }
-    return LabelClassifier(images, outputs)
+    return MultiLabelClassifier(images, outputs)
 
 
 def small_images(count=4, seed=0):

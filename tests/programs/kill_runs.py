@@ -31,7 +31,6 @@ from keras_patchpu.utils.whole_files import latest_folder
 from patchpu.training.run import train
 from patchpu.training.run_folder import RunFolder
 
-
 SETTINGS = {
     "epochs": 3,
     "num_train": 32,

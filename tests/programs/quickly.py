@@ -1,6 +1,6 @@
 """`patchpu train` with models that are made in a moment, see `tiny_runs.quick_steps`.
 
-    PYTHONPATH=.:tests/helpers python tests/programs/train_quickly.py OPTIONS
+PYTHONPATH=.:tests/helpers python tests/programs/train_quickly.py OPTIONS
 """
 
 import sys

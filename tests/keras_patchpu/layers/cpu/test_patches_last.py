@@ -132,9 +132,7 @@ def test_embedder_equals_its_plain_call_in_gradients_of_every_weight(size):
     direction = ops.convert_to_tensor(random.normal(size=(6, 8)).astype("float32"))
     embedder = PatchEmbedder(8, pixel_mean=(0.4, 0.5, 0.6), pixel_variance=(0.2, 0.1, 0.3))
     embedder.build((None, None, *size, 3))
-    ours = slopes_and_statistics(
-        embedder, lambda: pooled(embedder, x, True), direction
-    )
+    ours = slopes_and_statistics(embedder, lambda: pooled(embedder, x, True), direction)
     plain = slopes_and_statistics(embedder, lambda: plain_pooled(embedder, x), direction)
     assert_same_training(embedder, ours, plain)
 
