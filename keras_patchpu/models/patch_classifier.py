@@ -182,7 +182,7 @@ class PatchClassifier(LabelClassifier):
         patches = self.patch_extractor(images, training=training)
         patch_embeddings = self.patch_embedder(patches, training=training)
         image_embeddings, attention = self.codebook_attention_pool(
-            patch_embeddings, return_attention=True
+            patch_embeddings, return_attention_scores=True
         )
         probabilities, logits = self.shared_softmax_head(image_embeddings, return_logits=True)
         outputs = {

@@ -32,7 +32,7 @@ def test_equations_1_and_2():
     layer = CodebookAttentionPool(num_labels=3, hidden_units=6)
     layer.build(patches.shape)
     random_weights(layer)
-    image_embeddings, attention = layer(patches, return_attention=True)
+    image_embeddings, attention = layer(patches, return_attention_scores=True)
 
     codebook = numpy(layer.codebook).astype("float64")
     expected_attention = softmax(np.einsum("lf,bpf->blp", codebook, patches))
@@ -60,7 +60,7 @@ def test_gelu_is_the_exact_one():
 def test_attention_sums_to_one_and_survives_large_scores():
     patches = np.random.default_rng(0).normal(0, 100, (2, 7, 4)).astype("float32")
     layer = CodebookAttentionPool(num_labels=3, hidden_units=2, codebook_initializer="ones")
-    _, attention = layer(patches, return_attention=True)
+    _, attention = layer(patches, return_attention_scores=True)
     attention = numpy(attention)
     assert (attention >= 0).all()
     np.testing.assert_allclose(attention.sum(axis=-1), np.ones((2, 3)), atol=1e-6)
@@ -71,7 +71,7 @@ def test_attention_sums_to_one_and_survives_large_scores():
 def test_a_codebook_of_zeros_attends_uniformly():
     patches = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
     layer = CodebookAttentionPool(num_labels=3, hidden_units=2, codebook_initializer="zeros")
-    _, attention = layer(patches, return_attention=True)
+    _, attention = layer(patches, return_attention_scores=True)
     np.testing.assert_allclose(numpy(attention), np.full((2, 3, 5), 0.2), atol=1e-7)
 
 
@@ -96,7 +96,7 @@ def test_hidden_and_output_kernels_are_different_draws():
 def test_unknown_number_of_patches():
     patches = keras.Input((None, 4))
     layer = CodebookAttentionPool(num_labels=3, hidden_units=2)
-    image_embeddings, attention = layer(patches, return_attention=True)
+    image_embeddings, attention = layer(patches, return_attention_scores=True)
     assert image_embeddings.shape == (None, 3, 4)
     assert attention.shape == (None, 3, None)
     model = keras.Model(patches, [image_embeddings, attention])
@@ -110,7 +110,7 @@ def test_unknown_number_of_patches():
 def test_attention_is_float32_under_mixed_precision(policy):
     layer = CodebookAttentionPool(num_labels=3, hidden_units=2, dtype=policy)
     patches = np.random.default_rng(0).normal(0, 3, (1, 200, 4)).astype("float32")
-    _, attention = layer(patches, return_attention=True)
+    _, attention = layer(patches, return_attention_scores=True)
     assert keras.backend.standardize_dtype(attention.dtype) == "float32"
     # Half-precision weights of 200 patches would miss this by 1e-3 or more.
     np.testing.assert_allclose(numpy(attention).sum(axis=-1), np.ones((1, 3)), atol=1e-6)
@@ -123,6 +123,6 @@ def test_the_codebook_is_not_rounded_under_mixed_precision(policy):
     patches = np.array([[[8.0], [0.0]]], "float32")
     layer.build(patches.shape)
     layer.codebook.assign([[1 / 3]])
-    _, attention = layer(patches, return_attention=True)
+    _, attention = layer(patches, return_attention_scores=True)
     expected = 1 / (1 + np.exp(np.array([[[-8, 8]]]) / 3))
     np.testing.assert_allclose(numpy(attention), expected, rtol=1e-5)
