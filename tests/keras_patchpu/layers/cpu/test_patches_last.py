@@ -132,9 +132,7 @@ def test_embedder_equals_its_plain_call_in_gradients_of_every_weight(size):
     direction = ops.convert_to_tensor(random.normal(size=(6, 8)).astype("float32"))
     embedder = PatchEmbedder(8, pixel_mean=(0.4, 0.5, 0.6), pixel_variance=(0.2, 0.1, 0.3))
     embedder.build((None, None, *size, 3))
-    ours = slopes_and_statistics(
-        embedder, lambda: pooled(embedder, x, True), direction
-    )
+    ours = slopes_and_statistics(embedder, lambda: pooled(embedder, x, True), direction)
     plain = slopes_and_statistics(embedder, lambda: plain_pooled(embedder, x), direction)
     assert_same_training(embedder, ours, plain)
 
@@ -178,4 +176,11 @@ def test_the_layout_is_chosen_where_xla_compiles_for_a_cpu(monkeypatch):
     calls.clear()
     embedder.blocks[0].bn.trainable = False  # keeps its running statistics in training
     trace(lambda x: embedder(x, training=True), x)
+    assert not calls
+    calls.clear()
+    trace(embedder, x)
+    assert bool(calls) == (keras.backend.backend() != "torch")
+    calls.clear()
+    embedder.blocks[1].se_reduce.dtype_policy = "mixed_bfloat16"  # here all is float32
+    trace(embedder, x)
     assert not calls
