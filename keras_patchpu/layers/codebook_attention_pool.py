@@ -5,11 +5,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_patchpu.layers.inner_state import LayerOfLayers
 from keras_patchpu.utils.validation import check_positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class CodebookAttentionPool(keras.layers.Layer):
+class CodebookAttentionPool(LayerOfLayers):
     """One image embedding per label, by attention of a codebook over patches (blocks 3, 4).
 
     1. Attention, eq. (1): `attention[b, l, i] = softmax_i(codebook[l] . patch[b, i])`,
@@ -33,11 +34,16 @@ class CodebookAttentionPool(keras.layers.Layer):
 
     Call arguments:
         patch_embeddings: `(B, P, F)`; B and P may be unknown.
+        mask: Boolean `(B, P)`, false where there is no patch, for sets of unequal size.
+            What stands there does not count: its attention is 0. A row without any patch
+            has no attention at all, so that its image embeddings are the MLP's of zeros.
+            Defaults to `None`: all are patches.
         return_attention_scores: Whether to return the attention too. Defaults to `False`.
 
     Returns:
-        Image embeddings `(B, L, F)`, in the compute dtype; with `return_attention_scores=True`
-        a pair of them and the float32 attention `(B, L, P)`, which sums to 1 over P.
+        Image embeddings `(B, L, F)`, in the compute dtype; with
+        `return_attention_scores=True` a pair of them and the float32 attention `(B, L, P)`,
+        which sums to 1 over P.
 
     Raises:
         ValueError: An argument is out of range.
@@ -96,13 +102,22 @@ class CodebookAttentionPool(keras.layers.Layer):
         layer.build(input_shape)
         return layer
 
-    def call(self, patch_embeddings, return_attention_scores=False):
+    def call(self, patch_embeddings, mask=None, return_attention_scores=False):
         patch_embeddings = ops.cast(patch_embeddings, self.compute_dtype)
+        if mask is not None:
+            mask = ops.cast(mask, "bool")
+            patch_embeddings = ops.where(mask[:, :, None], patch_embeddings, 0)
         # In float32: exp() of a half-precision score is coarse. (Of an einsum the converter to
         # LiteRT makes a file that cannot be loaded.)
         codebook = ops.transpose(ops.cast(self.codebook, "float32"))
-        scores = ops.matmul(ops.cast(patch_embeddings, "float32"), codebook)
-        attention = ops.softmax(ops.transpose(scores, (0, 2, 1)), axis=-1)
+        scores = ops.matmul(ops.cast(patch_embeddings, "float32"), codebook)  # (B, P, L)
+        scores = ops.transpose(scores, (0, 2, 1))
+        if mask is None:
+            attention = ops.softmax(scores, axis=-1)
+        else:
+            # Finite, because the softmax of a row of minus infinities is NaN.
+            scores = ops.where(mask[:, None], scores, -1e30)
+            attention = ops.where(mask[:, None], ops.softmax(scores, axis=-1), 0.0)
         pooled = ops.matmul(ops.cast(attention, self.compute_dtype), patch_embeddings)
         image_embeddings = self.embed(pooled)
         if return_attention_scores:
@@ -113,9 +128,13 @@ class CodebookAttentionPool(keras.layers.Layer):
         """Step 3: image embeddings `(..., F)` of pooled patch embeddings `(..., F)`."""
         if self.hidden_units is None:
             return pooled
-        return self.mlp_output(self.mlp_hidden(pooled)) + pooled
+        return ops.add(self.mlp_output(self.mlp_hidden(pooled)), pooled)
 
-    def compute_output_spec(self, patch_embeddings, return_attention_scores=False):
+    def compute_mask(self, patch_embeddings, mask=None):
+        # Every label has an image embedding. (That there is this method lets masks come in.)
+        return None
+
+    def compute_output_spec(self, patch_embeddings, mask=None, return_attention_scores=False):
         batch, num_patches, features = patch_embeddings.shape
         embeddings = keras.KerasTensor((batch, self.num_labels, features), dtype=self.compute_dtype)
         if not return_attention_scores:

@@ -1,18 +1,12 @@
 """Block 5: one softmax classifier shared by the image embeddings of all labels."""
 
-import math
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_patchpu.layers.log_odds import log_odds, log_odds_of_own
 from keras_patchpu.utils.validation import check_positive_integer
-
-# Scores of all labels at once, B L^2 numbers, are a few times the image embeddings, B L F
-# numbers, up to this many labels.
-_MOST_LABELS_AT_ONCE = 1024
-# Scores of one image in a block above it: 1 MiB in float32. TensorFlow may have several in hand.
-_SCORES_IN_A_BLOCK = 2**18
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
@@ -80,11 +74,7 @@ class SharedSoftmaxHead(keras.layers.Layer):
         )
 
     def call(self, image_embeddings, return_logits=False):
-        # As floats, because TensorFlow warns of integers on the way of a gradient.
-        labels = ops.arange(self.num_labels, dtype="float32")
-        at_once = self.num_labels <= _MOST_LABELS_AT_ONCE
-        log_odds = _log_odds if at_once else _log_odds_in_blocks
-        logits = log_odds(image_embeddings, labels, ops.cast(self.kernel, "float32"))
+        logits = log_odds_of_own(image_embeddings, ops.cast(self.kernel, "float32"))
         probabilities = ops.sigmoid(logits)
         if return_logits:
             return probabilities, logits
@@ -101,11 +91,12 @@ class SharedSoftmaxHead(keras.layers.Layer):
         """
         scores = ops.matmul(ops.cast(embeddings, "float32"), ops.cast(self.kernel, "float32"))
         largest = ops.cast(ops.one_hot(ops.argmax(scores, axis=-1), self.num_labels), "float32")
-        # A share of more than a half belongs to the largest alone: 1 - p cancels only there.
-        others = ops.logsumexp(scores - 1e9 * largest, axis=-1, keepdims=True)
+        # A share of more than a half belongs to the largest alone: of the others 1 - p does
+        # not cancel, so log(p / (1 - p)) is exact.
         log_share = scores - ops.logsumexp(scores, axis=-1, keepdims=True)
-        safe = ops.where(largest > 0, -1.0, log_share)
-        return ops.where(largest > 0, scores - others, safe - ops.log1p(-ops.exp(safe)))
+        log_share = ops.where(largest > 0, -1.0, log_share)
+        of_others = log_share - ops.log1p(-ops.exp(log_share))
+        return ops.where(largest > 0, log_odds(scores, largest)[..., None], of_others)
 
     def compute_output_spec(self, image_embeddings, return_logits=False):
         def spec():
@@ -125,33 +116,3 @@ class SharedSoftmaxHead(keras.layers.Layer):
             }
         )
         return config
-
-
-def _log_odds(embeddings, labels, kernel):
-    """Log-odds (B, R) of embeddings (B, R, F) of the R given labels."""
-    # scores[b, r, k] = W_k . e[b, r]
-    scores = ops.matmul(ops.cast(embeddings, "float32"), kernel)
-    own = ops.cast(labels[:, None] == ops.arange(kernel.shape[1], dtype="float32"), "float32")
-    own_score = ops.sum(scores * own, axis=-1)
-    # A large finite number in place of minus infinity keeps gradients finite.
-    others = ops.logsumexp(scores - 1e9 * own, axis=-1)
-    return own_score - others
-
-
-def _log_odds_in_blocks(embeddings, labels, kernel):
-    """The same, holding the scores of no more than a block of labels at a time."""
-    features, num_labels = kernel.shape
-    num_blocks = math.ceil(num_labels / max(1, _SCORES_IN_A_BLOCK // num_labels))
-    size = math.ceil(num_labels / num_blocks)
-    # Embeddings of zeros fill the last block; what comes of them is cut off below.
-    padding = (0, num_blocks * size - num_labels)
-    embeddings = ops.pad(embeddings, ((0, 0), padding, (0, 0)))
-    # A block holds its labels of all images, so that devices that share a batch share a block.
-    embeddings = ops.reshape(embeddings, (-1, num_blocks, size, features))
-    embeddings = ops.transpose(embeddings, (1, 0, 2, 3))
-    labels = ops.reshape(ops.pad(labels, padding), (num_blocks, size))
-    # Without `remat` the loop would keep the scores of all blocks for its gradient.
-    block_log_odds = keras.remat(_log_odds)
-    logits = ops.map(lambda block: block_log_odds(*block, kernel), (embeddings, labels))
-    logits = ops.reshape(ops.transpose(logits, (1, 0, 2)), (-1, num_blocks * size))
-    return logits[:, :num_labels]

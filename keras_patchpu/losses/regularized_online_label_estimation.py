@@ -193,6 +193,10 @@ class LabelEstimator(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.num_labels)
 
+    def compute_output_spec(self, image_index):
+        # Keras's own announces the compute dtype, whatever `call` gives.
+        return keras.KerasTensor((*image_index.shape, self.num_labels), dtype="float32")
+
     def get_config(self):
         config = super().get_config()
         config.update(

@@ -1,4 +1,4 @@
-"""A case of each public class for the generic checks; a new class needs one here."""
+"""A case of each registered class for the generic checks; a new class needs one here."""
 
 import keras
 from generic_checks import Case
@@ -20,6 +20,11 @@ BAD_PIXELS = [
     ("pixel_variance", (1.0, -1.0, 1.0)),
     ("pixel_variance", (1.0, 1.0, NAN)),
 ]
+
+
+def registered(name):
+    """A class that is not exported."""
+    return keras.saving.get_custom_objects()[f"keras_patchpu>{name}"]
 
 
 def initializer(seed=1):
@@ -126,6 +131,27 @@ CASES = [
         bad=bad_values(NOT_POSITIVE_INTEGERS, "num_labels"),
         inputs=(3, 4),
     ),
+    # The arguments of these are checked by Keras, or by the loss that has the layer.
+    Case(
+        registered("BatchNorm"),
+        {"momentum": 0.5, "epsilon": 0.01, "gamma_initializer": initializer()},
+        bad=[],
+        inputs=(4, 3, 5),
+        of_keras=keras.layers.BatchNormalization,
+    ),
+    Case(
+        registered("DepthwiseConv"),
+        {"kernel_size": (5, 5), "strides": (2, 2), "padding": "valid"},
+        bad=[],
+        inputs=(7, 8, 5),
+        of_keras=keras.layers.DepthwiseConv2D,
+    ),
+    Case(
+        registered("LabelEstimator"),
+        {"num_images": 4, "num_labels": 3, "seed": 7},
+        bad=[],
+    ),
+    Case(registered("_Preprocess"), {}, bad=[], inputs=(4, 5, 3), of_keras=keras.layers.Layer),
     Case(
         models.PatchClassifier,
         {

@@ -1,4 +1,4 @@
-"""Checks that every public Keras class of the package must pass.
+"""Checks that every Keras class that the package registers must pass.
 
 A `Case` says how to build an object with no argument at its default, and what to feed it.
 """
@@ -34,6 +34,7 @@ class Case:
             outputs of a deep network are all 0 and 1.
         guesses: Whether a loss learns of labels that nobody observed.
         full_precision: Names of those inside that compute in float32 whatever the dtype policy.
+        of_keras: The class of Keras whose arguments the constructor takes too, if any.
     """
 
     cls: type
@@ -44,6 +45,7 @@ class Case:
     calibrated: bool = False
     guesses: bool = True
     full_precision: tuple = ()
+    of_keras: type | None = None
 
     @property
     def kind(self):
@@ -57,9 +59,10 @@ class Case:
 
     def data(self, batch=2, dtype="float32"):
         """Inputs of a layer or model, values from 0 to 255 where they are images."""
-        high = 255 if self.inputs[-1] == 3 and len(self.inputs) > 2 else 1
+        high = 255 if len(self.inputs) > 2 and self.inputs[-1] == 3 else 1
         random = np.random.default_rng(0)
-        return random.uniform(0, high, (batch, *self.inputs)).astype(dtype)
+        data = random.uniform(0, high, (batch, *self.inputs))
+        return (np.floor(data) if high > 1 else data).astype(dtype)
 
 
 def constructor_arguments(cls):
@@ -139,6 +142,8 @@ def as_model(case, layer):
 def check_config(case):
     """The config is exactly the constructor's arguments and those of the base class."""
     own = constructor_arguments(case.cls)
+    if case.of_keras is not None:  # which has tested its own
+        own = {name: own[name] for name in case.arguments}
     for name, default in own.items():
         # Without batch norms a layer is another one: tests of `PatchClassifier.fused` have it.
         # Weights of ImageNet would be downloaded: tests of `ResNetClassifier` have them.
@@ -154,6 +159,8 @@ def check_config(case):
         "loss": {"name", "reduction"},
         "optimizer": set(keras.optimizers.SGD().get_config()) - {"momentum", "nesterov"},
     }[case.kind]
+    if case.of_keras is not None:
+        base |= set(case.of_keras(**case.arguments).get_config())
     assert set(config) == set(own) | base
     assert config["name"] == "some_name"
     for name, value in case.arguments.items():

@@ -5,7 +5,8 @@ import math
 import keras
 import numpy as np
 import pytest
-from backend import numpy
+from backend import gradient, numpy, weight_gradients
+from keras import ops
 
 from keras_patchpu.layers import CodebookAttentionPool
 
@@ -32,7 +33,7 @@ def test_equations_1_and_2():
     layer = CodebookAttentionPool(num_labels=3, hidden_units=6)
     layer.build(patches.shape)
     random_weights(layer)
-    image_embeddings, attention = layer(patches, return_attention=True)
+    image_embeddings, attention = layer(patches, return_attention_scores=True)
 
     codebook = numpy(layer.codebook).astype("float64")
     expected_attention = softmax(np.einsum("lf,bpf->blp", codebook, patches))
@@ -60,7 +61,7 @@ def test_gelu_is_the_exact_one():
 def test_attention_sums_to_one_and_survives_large_scores():
     patches = np.random.default_rng(0).normal(0, 100, (2, 7, 4)).astype("float32")
     layer = CodebookAttentionPool(num_labels=3, hidden_units=2, codebook_initializer="ones")
-    _, attention = layer(patches, return_attention=True)
+    _, attention = layer(patches, return_attention_scores=True)
     attention = numpy(attention)
     assert (attention >= 0).all()
     np.testing.assert_allclose(attention.sum(axis=-1), np.ones((2, 3)), atol=1e-6)
@@ -71,7 +72,7 @@ def test_attention_sums_to_one_and_survives_large_scores():
 def test_a_codebook_of_zeros_attends_uniformly():
     patches = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
     layer = CodebookAttentionPool(num_labels=3, hidden_units=2, codebook_initializer="zeros")
-    _, attention = layer(patches, return_attention=True)
+    _, attention = layer(patches, return_attention_scores=True)
     np.testing.assert_allclose(numpy(attention), np.full((2, 3, 5), 0.2), atol=1e-7)
 
 
@@ -96,7 +97,7 @@ def test_hidden_and_output_kernels_are_different_draws():
 def test_unknown_number_of_patches():
     patches = keras.Input((None, 4))
     layer = CodebookAttentionPool(num_labels=3, hidden_units=2)
-    image_embeddings, attention = layer(patches, return_attention=True)
+    image_embeddings, attention = layer(patches, return_attention_scores=True)
     assert image_embeddings.shape == (None, 3, 4)
     assert attention.shape == (None, 3, None)
     model = keras.Model(patches, [image_embeddings, attention])
@@ -110,7 +111,7 @@ def test_unknown_number_of_patches():
 def test_attention_is_float32_under_mixed_precision(policy):
     layer = CodebookAttentionPool(num_labels=3, hidden_units=2, dtype=policy)
     patches = np.random.default_rng(0).normal(0, 3, (1, 200, 4)).astype("float32")
-    _, attention = layer(patches, return_attention=True)
+    _, attention = layer(patches, return_attention_scores=True)
     assert keras.backend.standardize_dtype(attention.dtype) == "float32"
     # Half-precision weights of 200 patches would miss this by 1e-3 or more.
     np.testing.assert_allclose(numpy(attention).sum(axis=-1), np.ones((1, 3)), atol=1e-6)
@@ -123,6 +124,68 @@ def test_the_codebook_is_not_rounded_under_mixed_precision(policy):
     patches = np.array([[[8.0], [0.0]]], "float32")
     layer.build(patches.shape)
     layer.codebook.assign([[1 / 3]])
-    _, attention = layer(patches, return_attention=True)
+    _, attention = layer(patches, return_attention_scores=True)
     expected = 1 / (1 + np.exp(np.array([[[-8, 8]]]) / 3))
     np.testing.assert_allclose(numpy(attention), expected, rtol=1e-5)
+
+
+# === Sets of unequal size ===
+
+
+def masked_sets():
+    """Sets of 3, 5 and no patches in an array of 5, NaN where there is none; and the mask."""
+    patches = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
+    mask = np.arange(5) < np.array([[3], [5], [0]])
+    return np.where(mask[..., None], patches, np.nan).astype("float32"), mask
+
+
+def test_a_masked_set_is_pooled_as_the_set_alone():
+    patches, mask = masked_sets()
+    layer = CodebookAttentionPool(num_labels=3, hidden_units=6)
+    layer.build(patches.shape)
+    random_weights(layer)
+    embeddings, attention = map(numpy, layer(patches, mask=mask, return_attention_scores=True))
+    for index, count in [(0, 3), (1, 5)]:
+        alone = layer(patches[index : index + 1, :count], return_attention_scores=True)
+        np.testing.assert_allclose(embeddings[index], numpy(alone[0])[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(attention[index, :, :count], numpy(alone[1])[0], rtol=1e-5)
+        np.testing.assert_array_equal(attention[index, :, count:], 0)
+
+
+def test_a_set_without_patches_gives_the_mlp_of_zeros_and_finite_gradients():
+    patches, mask = masked_sets()
+    layer = CodebookAttentionPool(num_labels=3, hidden_units=6)
+    layer.build(patches.shape)
+    random_weights(layer)
+    embeddings, attention = map(numpy, layer(patches, mask=mask, return_attention_scores=True))
+    np.testing.assert_array_equal(attention[2], 0)
+    _, _, b1, w2, b2 = (w.astype("float64") for w in layer.get_weights())
+    expected = np.broadcast_to(gelu(b1) @ w2 + b2, (3, 4))
+    np.testing.assert_allclose(embeddings[2], expected, atol=1e-5)
+    for slope in weight_gradients(layer, lambda: ops.sum(layer(patches, mask=mask) ** 2)):
+        assert np.isfinite(slope).all() and (slope != 0).any()
+    slope = gradient(lambda x: ops.sum(layer(x, mask=mask)), np.nan_to_num(patches))
+    np.testing.assert_array_equal(slope[~mask], 0)
+    assert (slope[mask] != 0).any()
+
+
+def test_the_mask_of_a_layer_before_is_taken_and_ends_here():
+    patches = np.array([[[1.0, 2.0], [3.0, -1.0], [0.0, 0.0]]], "float32")
+    inputs = keras.Input((None, 2))
+    pool = CodebookAttentionPool(num_labels=2, hidden_units=3)
+    outputs = pool(keras.layers.Masking()(inputs))
+    assert getattr(outputs, "_keras_mask", None) is None
+    found = numpy(keras.Model(inputs, outputs)(patches))
+    np.testing.assert_allclose(found, numpy(pool(patches[:, :2])), rtol=1e-5)
+    assert np.abs(found - numpy(pool(patches))).max() > 1e-3
+
+
+def test_a_mask_as_an_input_of_a_model_survives_saving(tmp_path):
+    patches, mask = masked_sets()
+    inputs, mask_input = keras.Input((5, 4)), keras.Input((5,), dtype="bool")
+    pool = CodebookAttentionPool(num_labels=3, hidden_units=6)
+    model = keras.Model([inputs, mask_input], pool(inputs, mask=mask_input))
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    expected = numpy(pool(patches, mask=mask))
+    np.testing.assert_allclose(numpy(loaded([patches, mask])), expected, rtol=1e-6)

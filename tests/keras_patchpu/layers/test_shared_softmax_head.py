@@ -6,7 +6,7 @@ import pytest
 from backend import gradient, numpy
 from keras import ops
 
-from keras_patchpu.layers import SharedSoftmaxHead, shared_softmax_head
+from keras_patchpu.layers import SharedSoftmaxHead, log_odds
 
 
 def head_of_scores(num_labels):
@@ -121,8 +121,8 @@ def test_an_input_without_one_embedding_per_label_is_explained(shape):
 @pytest.fixture(params=[49, 27, 3])
 def in_blocks(request, monkeypatch):
     """One block of all 7 labels, three of 3 with padding, seven of 1. The labels of a block."""
-    monkeypatch.setattr(shared_softmax_head, "_MOST_LABELS_AT_ONCE", 1)
-    monkeypatch.setattr(shared_softmax_head, "_SCORES_IN_A_BLOCK", request.param)
+    monkeypatch.setattr(log_odds, "_MOST_LABELS_AT_ONCE", 1)
+    monkeypatch.setattr(log_odds, "_SCORES_IN_A_BLOCK", request.param)
     return {49: 7, 27: 3, 3: 1}[request.param]
 
 
@@ -156,7 +156,7 @@ def test_log_odds_in_blocks(in_blocks):
 def test_blocks_equal_all_at_once(in_blocks, monkeypatch):
     head, _, embeddings = random_head(seed=1)
     blocks = numpy(head(embeddings, return_logits=True)[1])
-    monkeypatch.setattr(shared_softmax_head, "_MOST_LABELS_AT_ONCE", 7)
+    monkeypatch.setattr(log_odds, "_MOST_LABELS_AT_ONCE", 7)
     at_once = numpy(head(embeddings, return_logits=True)[1])
     np.testing.assert_allclose(blocks, at_once, rtol=1e-6, atol=1e-6)
 

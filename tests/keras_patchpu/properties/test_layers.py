@@ -45,13 +45,13 @@ def pooled(draw):
 def test_attention_sums_to_one_and_does_not_see_the_order_of_patches(example, data):
     codebook, embeddings = example
     layer = pool(len(codebook), codebook)
-    found, attention = map(numpy, layer(embeddings, return_attention=True))
+    found, attention = map(numpy, layer(embeddings, return_attention_scores=True))
     assert attention.shape == (len(embeddings), len(codebook), embeddings.shape[1])
     assert (attention >= 0).all()
     np.testing.assert_allclose(attention.sum(axis=-1), 1, atol=1e-5)
     assert np.isfinite(found).all()
     order = data.draw(drawn.permutation(embeddings.shape[1]))
-    again, turned = map(numpy, layer(embeddings[:, order], return_attention=True))
+    again, turned = map(numpy, layer(embeddings[:, order], return_attention_scores=True))
     np.testing.assert_allclose(turned, attention[:, :, order], atol=1e-6)
     np.testing.assert_allclose(again, found, rtol=1e-4, atol=1e-3)
     one = numpy(layer(embeddings[-1:]))

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 from backend import gradient, numpy
 from keras import ops
 
@@ -56,3 +57,42 @@ def test_inference_and_frozen_layers_use_the_running_statistics():
     np.testing.assert_allclose(numpy(layer(x, training=True)), expected, rtol=1e-4, atol=1e-5)
     for old, new in zip(before, layer.get_weights()):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"center": False},
+        {"scale": False},
+        {"center": False, "scale": False},
+        {"renorm": True, "renorm_momentum": 0.5},
+        {"axis": 1},
+        {"epsilon": 0.1, "momentum": 0.5},
+        {"gamma_constraint": "non_neg", "dtype": "mixed_bfloat16"},
+    ],
+)
+def test_every_argument_means_what_it_means_to_keras(arguments):
+    random = np.random.default_rng(0)
+    x = random.normal(3.0, 2.0, (6, 4, 3, 5)).astype("float32")
+    results = []
+    for cls in (BatchNorm, keras.layers.BatchNormalization):
+        layer = cls(**arguments)
+        layer.build(x.shape)
+        random = np.random.default_rng(1)
+        layer.set_weights([random.uniform(0.5, 1.5, w.shape) for w in layer.weights])
+        outputs = [numpy(ops.cast(layer(x, training=t), "float32")) for t in (True, True, False)]
+        results.append([*outputs, *layer.get_weights()])
+    tolerance = 0.05 if "dtype" in arguments else 1e-4
+    for ours, keras_own in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 2), (1, 1, 3, 2)])
+def test_masks_and_other_ranks(shape):
+    # (Keras on JAX fails at a mask with a single channel.)
+    x = np.array([[1.0, 2.0], [3.0, 6.0], [100.0, 0.0]], "float32").reshape(shape)
+    mask = np.array([True, True, False]).reshape(shape[:-1])
+    outputs = numpy(BatchNorm(epsilon=0.0)(x, training=True, mask=mask))
+    # Means 2 and 4 and deviations 1 and 2 of the two places that count.
+    expected = np.array([[-1, -1], [1, 1], [98, -2]]).reshape(shape)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4)

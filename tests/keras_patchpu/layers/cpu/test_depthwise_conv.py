@@ -40,3 +40,39 @@ def test_gradient_equals_kerass():
         for layer in (ours, other)
     ]
     np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"activation": "relu"},
+        {"activation": "swish", "strides": 2, "use_bias": False},
+        {"padding": "valid"},
+        {"padding": "valid", "activation": "relu", "strides": (2, 2)},
+        {"padding": "same", "depth_multiplier": 2},
+        {"padding": "same", "dilation_rate": 2},
+        {"bias_initializer": "ones", "depthwise_initializer": "ones"},
+    ],
+)
+@pytest.mark.parametrize("size", [(4, 4), (3, 4), (6, 5)])
+def test_every_argument_means_what_it_means_to_keras(size, arguments):
+    random = np.random.default_rng(2)
+    x = random.normal(size=(2, *size, 3)).astype("float32")
+    ours = DepthwiseConv(3, **arguments)
+    other = keras.layers.DepthwiseConv2D(3, **{"padding": "same", **arguments})
+    for layer in (ours, other):
+        layer.build(x.shape)
+    if "bias_initializer" not in arguments:
+        ours.set_weights([random.normal(size=w.shape) for w in ours.weights])
+        other.set_weights(ours.get_weights())
+    expected = numpy(other(x))
+    assert ours.compute_output_shape(x.shape) == expected.shape
+    np.testing.assert_allclose(numpy(ours(x)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_activation_and_a_valid_padding_by_hand():
+    x = np.array([[1.0, -2.0], [-3.0, 4.0]], "float32").reshape(1, 2, 2, 1)
+    layer = DepthwiseConv(1, activation="relu", depthwise_initializer="ones")
+    np.testing.assert_array_equal(numpy(layer(x))[0, ..., 0], [[1, 0], [0, 4]])
+    valid = DepthwiseConv(2, padding="valid", depthwise_initializer="ones")
+    np.testing.assert_array_equal(numpy(valid(x)), np.zeros((1, 1, 1, 1)))

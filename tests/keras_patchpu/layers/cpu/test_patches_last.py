@@ -177,3 +177,10 @@ def test_the_layout_is_chosen_where_xla_compiles_for_a_cpu(monkeypatch):
     embedder.blocks[0].bn.trainable = False  # keeps its running statistics in training
     trace(lambda x: embedder(x, training=True), x)
     assert not calls
+    calls.clear()
+    trace(embedder, x)
+    assert bool(calls) == (keras.backend.backend() != "torch")
+    calls.clear()
+    embedder.blocks[1].se_reduce.dtype_policy = "mixed_bfloat16"  # here all is float32
+    trace(embedder, x)
+    assert not calls
