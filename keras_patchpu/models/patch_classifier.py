@@ -31,7 +31,7 @@ class PatchClassifier(LabelClassifier):
     `SharedSoftmaxHead`. `compile`, `fit`, `evaluate`, `predict`, `save` and `export` are
     Keras's own. 251,682 parameters for 80 labels and 256 features.
 
-    A loss that needs more than probabilities names it in an attribute `inputs` (see
+    A loss that needs more than probabilities names it in an attribute `needs` (see
     `WeakNegative`, `LabelClassifier`) and gets a dict of these intermediates as `y_pred`; any
     other Keras loss gets the probabilities.
 
