@@ -167,14 +167,14 @@ OF_PROBABILITIES = {
         {},
         lambda y, p: crossentropy(y > 0, y <= 0, p),
     ),
-    "ExpectedNegativeConsistency": (
-        losses.ExpectedNegativeConsistency,
-        {"distance": "crossentropy"},
+    "ExpectedNegative(predictions)": (
+        losses.ExpectedNegative,
+        {"consistency": "predictions", "distance": "crossentropy"},
         lambda y, p: crossentropy((y > 0) + AVERAGE, (y <= 0) + 1 - AVERAGE, p),
     ),
-    "ExpectedNegativeSpatialConsistency": (
-        losses.ExpectedNegativeSpatialConsistency,
-        {},
+    "ExpectedNegative(score_maps)": (
+        losses.ExpectedNegative,
+        {"consistency": "score_maps"},
         # One place, of log-odds 0.
         lambda y, p: crossentropy(y > 0, y <= 0, p) + (0.5 - AVERAGE) ** 2,
     ),
@@ -217,7 +217,7 @@ def cases_of(name, formula, values):
 def predictions(loss, inputs, of_sigmoid=False):
     """What the loss takes for a tensor of its inputs."""
     count, num_labels = inputs.shape
-    if not hasattr(loss, "inputs"):
+    if not loss.needs:
         return ops.sigmoid(inputs) if of_sigmoid else inputs
     half_way = np.tile([[1.0, 0.0], [WEIGHT, 0.8]], (count, 1, 1))  # cosine WEIGHT
     given = {
@@ -231,14 +231,14 @@ def predictions(loss, inputs, of_sigmoid=False):
         "logits": inputs,
         "probabilities": ops.sigmoid(inputs) if of_sigmoid else inputs,
     }
-    return {name: given[name] for name in loss.inputs}
+    return {name: given[name] for name in loss.needs}
 
 
 def measure_loss(name, dtype, own_dtype=False, of_sigmoid=False):
     """Worst errors of value and gradient of a loss.
 
     Args:
-        name: Of the loss's class.
+        name: Of the loss in the tables above.
         dtype: Of the inputs, a name.
         own_dtype: Whether the loss computes in that dtype. Defaults to `False`: in float32.
         of_sigmoid: Whether a loss of probabilities is fed the sigmoid of log-odds, and

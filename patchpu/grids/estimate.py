@@ -167,11 +167,12 @@ def _random_batch(config, model, map_size):
     images = random.integers(0, 256, shape, dtype="uint8")
     labels = np.zeros((size, num_labels), "int8")
     labels[np.arange(size), random.integers(num_labels, size=size)] = 1
-    wanted = getattr(model.loss, "inputs", None) or ()
+    wanted = model.loss.needs
     shapes = {
         "expected_negatives": (size, num_labels),
         "average": (size, num_labels),
         "average_maps": (size, *(map_size or ()), num_labels),
+        "pseudo_labels": (size, num_labels),
     }
     targets = {
         name: random.random(shape, "float32") for name, shape in shapes.items() if name in wanted

@@ -76,7 +76,7 @@ def loss_targets(loss, memory):
         loss: The loss of the model.
         memory: Of `make_memory`.
     """
-    wanted = set(getattr(loss, "needs", ()))
+    wanted = set(loss.needs)
     if memory is None and "image_index" not in wanted:
         return None
 

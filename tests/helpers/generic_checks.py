@@ -278,9 +278,8 @@ def build_loss(case, num_labels):
     return case.build(**({"num_labels": num_labels} if "num_labels" in case.arguments else {}))
 
 
-def predictions_of(case, logits, embeddings=None):
-    """What the loss takes as `y_pred`: probabilities, or a dict of what it needs."""
-    loss = build_loss(case, logits.shape[1])
+def predictions_of(loss, logits, embeddings=None):
+    """What a loss takes as `y_pred`: probabilities, or a dict of what it needs."""
     probabilities = 1 / (1 + np.exp(-np.clip(logits, -700, 700).astype("float64")))
     if not loss.needs:
         return probabilities
@@ -340,11 +339,12 @@ def extreme_labels_and_logits():
 def check_extreme_predictions(case):
     """Finite loss and gradient where probabilities are exactly 0 and 1."""
     labels, logits = extreme_labels_and_logits()
-    y_pred = predictions_of(case, logits)
+    loss = build_loss(case, labels.shape[1])
+    y_pred = predictions_of(loss, logits)
     if not isinstance(y_pred, dict):
         y_pred = y_pred.astype("float32")
         assert {0.0, 1.0} <= set(y_pred.ravel())
-    value, slopes = loss_and_gradients(build_loss(case, labels.shape[1]), labels, y_pred)
+    value, slopes = loss_and_gradients(loss, labels, y_pred)
     assert np.isfinite(value) and value > 0
     for name, slope in slopes.items():
         assert np.isfinite(slope).all(), name
@@ -358,8 +358,9 @@ def check_degenerate_embeddings(case):
     for embeddings in (np.zeros((3, 8, 4)), np.random.default_rng(0).normal(size=(3, 8, 4))):
         embeddings[:, 0] = 0
         embeddings[0, 6] = 0
-        y_pred = predictions_of(case, logits, embeddings)
-        value, slopes = loss_and_gradients(build_loss(case, labels.shape[1]), labels, y_pred)
+        loss = build_loss(case, labels.shape[1])
+        y_pred = predictions_of(loss, logits, embeddings)
+        value, slopes = loss_and_gradients(loss, labels, y_pred)
         assert np.isfinite(value)
         assert set(slopes) == {"logits", "image_embeddings"}
         for name, slope in slopes.items():
@@ -369,8 +370,9 @@ def check_degenerate_embeddings(case):
 def check_nothing_observed(case):
     """A batch without any observed label teaches nothing, but a loss that guesses labels."""
     logits = np.array([[0.5, -1.0]], "float32")
-    y_pred = predictions_of(case, logits)
-    value, slopes = loss_and_gradients(build_loss(case, 2), np.zeros((1, 2), "int8"), y_pred)
+    loss = build_loss(case, 2)
+    y_pred = predictions_of(loss, logits)
+    value, slopes = loss_and_gradients(loss, np.zeros((1, 2), "int8"), y_pred)
     assert np.isfinite(value)
     assert (value != 0) == case.guesses
     assert {"logits", "probabilities"} & set(slopes)
@@ -382,11 +384,11 @@ def check_nothing_observed(case):
 def check_half_precision(case):
     """float16 predictions are computed with in float32, extremes included."""
     labels, logits = extreme_labels_and_logits()
-    y_pred = predictions_of(case, logits)
-    half = keras.tree.map_structure(lambda x: x.astype("float16"), y_pred)
-    full = keras.tree.map_structure(lambda x: x.astype("float32"), half)
     # (Not one loss for both: some remember what they were called with.)
     loss, same = (build_loss(case, labels.shape[1]) for _ in range(2))
+    y_pred = predictions_of(loss, logits)
+    half = keras.tree.map_structure(lambda x: x.astype("float16"), y_pred)
+    full = keras.tree.map_structure(lambda x: x.astype("float32"), half)
     value = loss(labels, keras.tree.map_structure(ops.convert_to_tensor, half))
     assert dtypes(value) == "float32"
     assert np.isfinite(numpy(value))

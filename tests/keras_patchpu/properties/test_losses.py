@@ -41,8 +41,8 @@ def build(case, num_labels, defaults=False, **kwargs):
     return case.cls(**(arguments | kwargs))
 
 
-def predicted(case, logits, embeddings=None):
-    y_pred = predictions_of(case, logits, embeddings)
+def predicted(loss, logits, embeddings=None):
+    y_pred = predictions_of(loss, logits, embeddings)
     return y_pred if isinstance(y_pred, dict) else y_pred.astype("float32")
 
 
@@ -87,7 +87,7 @@ def test_loss_and_gradients_are_finite(case, defaults):
     def check(example):
         labels, logits, embeddings = example
         loss = build(case, labels.shape[1], defaults)
-        value, slopes = loss_and_gradients(loss, labels, predicted(case, logits, embeddings))
+        value, slopes = loss_and_gradients(loss, labels, predicted(loss, logits, embeddings))
         assert np.isfinite(value)
         for name, slope in slopes.items():
             assert np.isfinite(slope).all(), name
@@ -102,10 +102,11 @@ def test_loss_of_half_precision_predictions_is_finite(case, dtype):
     @given(examples())
     def check(example):
         labels, logits, _ = example
-        y_pred = predicted(case, logits)
+        loss = build(case, labels.shape[1])
+        y_pred = predicted(loss, logits)
         named = y_pred if isinstance(y_pred, dict) else {"": y_pred}
         half = {name: ops.cast(values, dtype) for name, values in named.items()}
-        value = build(case, labels.shape[1])(labels, half if isinstance(y_pred, dict) else half[""])
+        value = loss(labels, half if isinstance(y_pred, dict) else half[""])
         assert np.isfinite(numpy(value))
 
     check()
@@ -118,8 +119,8 @@ def test_order_of_labels_does_not_matter(case):
     def check(data):
         labels, logits, _ = data.draw(examples())
         order = data.draw(drawn.permutation(labels.shape[1]))
-        y_pred = predicted(case, logits)
         one, other = (build(case, labels.shape[1], reduction=None) for _ in range(2))
+        y_pred = predicted(one, logits)
         same_estimates(one, other, order)
         expected = numpy(one(labels, y_pred))
         found = numpy(other(labels[:, order], reordered(y_pred, one, order, 1)))
@@ -134,11 +135,11 @@ def test_order_of_images_does_not_matter_or_they_are_independent(case):
     @given(st.data())
     def check(data):
         labels, logits, _ = data.draw(examples())
-        y_pred = predicted(case, logits)
         chosen = data.draw(drawn.permutation(len(labels)))
         if case.cls.__name__ not in OF_BATCH:  # then what the others are is of no account
             chosen = chosen[: data.draw(st.integers(1, len(labels)))]
         one, other = (build(case, labels.shape[1], reduction=None) for _ in range(2))
+        y_pred = predicted(one, logits)
         same_estimates(one, other)
         expected = numpy(one(labels, y_pred))[chosen]
         found = numpy(other(labels[chosen], reordered(y_pred, one, chosen, 0)))
@@ -151,8 +152,8 @@ def test_order_of_images_does_not_matter_or_they_are_independent(case):
 def test_type_and_layout_of_labels_do_not_matter(case):
     labels = np.array([[1, 0, -1], [0, 0, 0]], "int8")
     logits = np.array([[0.5, -1.0, 2.0], [0.0, 3.0, -4.0]], "float32")
-    y_pred = predicted(case, logits)
     first = build(case, 3)
+    y_pred = predicted(first, logits)
     values = []
     for same in (labels, labels.astype("float64"), drawn.not_contiguous(labels)):
         loss = build(case, 3)
@@ -165,9 +166,10 @@ def test_type_and_layout_of_labels_do_not_matter(case):
 def test_no_image_or_no_label_is_an_error(case):
     for shape in ((0, 3), (2, 0)):
         logits = np.zeros(shape, "float32")
-        y_pred = predicted(case, logits)
+        loss = build(case, max(shape[1], 1))
+        y_pred = predicted(loss, logits)
         with pytest.raises(ValueError, match="at least one image and one label.*shape"):
-            build(case, max(shape[1], 1))(np.zeros(shape, "int8"), y_pred)
+            loss(np.zeros(shape, "int8"), y_pred)
 
 
 @drawn.MANY
