@@ -16,6 +16,8 @@ from keras_patchpu import PatchClassifier
 from keras_patchpu.losses import RegularizedOnlineLabelEstimation, WeakNegative
 from keras_patchpu.optimizers import Lamb
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 BLOCKS = ["patch_extractor", "patch_embedder", "codebook_attention_pool", "shared_softmax_head"]
 
 
@@ -35,7 +37,7 @@ def weak_negative_loss(labels, logits, embeddings):
 
 
 @pytest.mark.parametrize("num_labels, parameters", [(80, 251_682), (20, 220_962)])
-def test_size_of_the_paper(num_labels, parameters):
+def test_size_of_the_paper(num_labels, parameters, all_blocks):
     model = PatchClassifier(num_labels)
     assert model.count_params() == parameters
     assert model.input_shape == (None, 640, 640, 3)
@@ -246,6 +248,8 @@ FRESH_PROCESS = """
 import json, sys
 import keras, numpy as np
 import keras_patchpu
+from keras_patchpu.layers import patch_embedder
+patch_embedder.BLOCKS = patch_embedder.BLOCKS[:1]  # as here
 model = keras.saving.load_model(sys.argv[1] + "/model.keras")
 data = np.load(sys.argv[1] + "/data.npz")
 predicted = model.predict(data["images"], verbose=0)
@@ -323,7 +327,7 @@ def test_logits_of_patches_are_those_of_all_attention_on_one():
     np.testing.assert_allclose(first, maps, rtol=1e-5, atol=1e-6)
 
 
-def test_fused_has_the_same_probabilities_and_no_batch_norm(with_xla, tmp_path):
+def test_fused_has_the_same_probabilities_and_no_batch_norm(with_xla, all_blocks, tmp_path):
     random = np.random.default_rng(0)
     model = PatchClassifier(5, image_size=(32, 32), patch_size=16, num_downsamples=1, features=16)
     # Statistics and weights away from their neutral values.
@@ -348,7 +352,7 @@ def test_fused_has_the_same_probabilities_and_no_batch_norm(with_xla, tmp_path):
 @pytest.mark.skipif(
     keras.backend.backend() == "jax", reason="an eager step takes a minute; see test_patches_last"
 )
-def test_a_compiled_step_equals_an_eager_one(with_xla):
+def test_a_compiled_step_equals_an_eager_one(with_xla, all_blocks):
     """XLA computes the embedder in another layout: same loss, same weights after a step."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (4, 32, 32, 3)).astype("uint8")
