@@ -13,8 +13,6 @@ from tagged_images import BROKEN, NAMES, scores_of, set_on
 from keras_patchpu.tagging import Tagger, Tags
 from patchpu.prediction import predict_files as module
 
-pytestmark = pytest.mark.usefixtures("few_blocks")
-
 
 def test_csv(model, saved, folder, paths, tmp_path, capsys):
     output = tmp_path / "tags.csv"
