@@ -19,9 +19,13 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from shallow_resnet import shallow_resnets, whole_resnets  # noqa: E402
+from tiny_runs import one_block  # noqa: E402
 from without_xla import XLA, leave_xla_off  # noqa: E402
 
+from keras_patchpu.layers import patch_embedder  # noqa: E402
 from keras_patchpu.models import patch_classifier  # noqa: E402
+
+BLOCKS = patch_embedder.BLOCKS
 
 # What a shell starts in the background ignores Ctrl-C, and then no test of it could pass.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -47,6 +51,20 @@ def _without_xla():
     with pytest.MonkeyPatch.context() as patch:
         leave_xla_off(patch.setattr)
         yield
+
+
+@pytest.fixture(scope="module")
+def few_blocks():
+    """In modules that ask for it, patches are embedded by one block of the five."""
+    with pytest.MonkeyPatch.context() as patch:
+        one_block(patch.setattr)
+        yield
+
+
+@pytest.fixture
+def all_blocks(monkeypatch):
+    """For tests of these modules: patches are embedded as for users."""
+    monkeypatch.setattr(patch_embedder, "BLOCKS", BLOCKS)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,6 +21,8 @@ from patchpu.training.build import make_loss, make_model, make_optimizer
 from patchpu.training.config import TrainConfig
 from patchpu.training.data import load_data
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 LABELS = ("blue", "green", "red")
 
 

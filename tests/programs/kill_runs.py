@@ -1,11 +1,12 @@
 """Kills runs at random moments, resumes them, and tells in what they differ from one never killed.
 
-    PYTHONPATH=.:tests/helpers python tests/programs/kill_runs.py FOLDER LOSS NUM_KILLS SEED [--short]
+    PYTHONPATH=.:tests/helpers python tests/programs/kill_runs.py FOLDER LOSS NUM SEED [--short]
 
 Each run is a fork of this process, which has imported the framework but never used it: that saves
 the import. Half of the kills come from outside at a random time, half from within, before a file
-goes to the disk or before a file or folder is renamed; with `--short` all from within. Prints a JSON object; its `kills` is a list
-of dicts with what the kill met and what was wrong after the resume.
+goes to the disk or before a file or folder is renamed; with `--short` all come from within. Prints
+a JSON object; its `kills` is a list of dicts with what the kill met and what was wrong after the
+resume.
 """
 
 import contextlib

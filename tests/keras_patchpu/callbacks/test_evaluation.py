@@ -5,6 +5,8 @@ from sklearn.metrics import average_precision_score
 
 from keras_patchpu.callbacks import Evaluation
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 def test_exact_value_in_the_logs_for_later_callbacks():
     random = np.random.default_rng(0)

@@ -9,6 +9,8 @@ from keras_patchpu.callbacks import PredictionAverages
 from keras_patchpu.callbacks.prediction_averages import crop_maps
 from keras_patchpu.utils.validation import FileError
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 class Foretold:
     """A model whose predictions are given: one pair of probabilities and maps an epoch."""

@@ -6,6 +6,8 @@ from small import small_classifier, small_images, small_labels
 from keras_patchpu.callbacks import WeakNegativeQuality
 from keras_patchpu.losses import WeakNegative
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 class Embeds(keras.Model):
     """Stands for a model: its "image embeddings" are what is given as images."""

@@ -10,6 +10,8 @@ from small import small_classifier, small_images
 
 from keras_patchpu.losses import LargeLoss
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 SCHEMES = {"ll_r": "reject", "ll_ct": "correct_temporarily", "ll_cp": "correct_permanently"}
 # Epochs counted from 0 with the reference's clean rate, and the increase.
 EPOCHS = {"": (4, 0.002), "_heavy": (5, 0.02), "_first": (0, 0.002)}

@@ -12,6 +12,8 @@ from small import small_classifier, small_images
 
 from keras_patchpu.losses import RegularizedOnlineLabelEstimation
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 EPSILON = 1e-5
 LABELS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 1], [0, 0, 0]], "int8")
 

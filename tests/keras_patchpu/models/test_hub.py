@@ -15,6 +15,8 @@ from keras_patchpu.models.load_classifier import model_digest, model_file
 from keras_patchpu.utils.validation import FileError
 from patchpu.__main__ import main
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 NAMES = ("cat", "dog", "owl")
 
 

@@ -18,6 +18,8 @@ from keras_patchpu.models import PatchClassifier, ResNetClassifier, load_classif
 from keras_patchpu.optimizers import Lamb
 from keras_patchpu.utils.validation import FileError
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 NAMES = ("cat", "dog", "owl")
 
 
@@ -289,7 +291,9 @@ def test_settings_that_no_model_has(name, value, parts, tmp_path):
         ({"image_size": [10**6, 10**6]}, "images of 1000000 x 1000000 pixels"),
     ],
 )
-def test_huge_sizes_are_refused_before_memory_is_taken(settings, expected, parts, tmp_path):
+def test_huge_sizes_are_refused_before_memory_is_taken(
+    settings, expected, parts, tmp_path, all_blocks
+):
     def change(config):
         config["config"].update(settings)
 

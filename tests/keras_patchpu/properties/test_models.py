@@ -11,6 +11,8 @@ from small import calibrated_classifier, small_classifier, small_images
 from keras_patchpu import losses
 from keras_patchpu.models import ResNetClassifier
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 # Not compiled: each number of images would be compiled anew.
 EAGERLY = {"run_eagerly": True}
 COLOURS = (0, 1, 128, 255)

@@ -11,6 +11,8 @@ from keras_patchpu.metrics.model_heat import sharpened_heat_of
 from keras_patchpu.models import ResNetClassifier
 from keras_patchpu.tagging import Explainer, Tagger, given_labels
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 NAMES = ["cat", "<i>dog</i>", "owl"]
 
 

@@ -16,6 +16,8 @@ from keras_patchpu.optimizers import Lamb
 from patchpu.commands.thresholds import main
 from patchpu.prediction import store_thresholds
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):

@@ -1,16 +1,22 @@
 """The command `patchpu demo`: how it starts, fails and ends."""
 
 import os
+import pathlib
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 
 import pytest
+from small import calibrated_classifier
 
 from patchpu.commands import demo
+from patchpu.demo import serve
+
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -58,14 +64,25 @@ def test_without_the_extra(folder, monkeypatch, capsys):
     assert "pip install 'keras_patchpu[demo]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_the_model_until_a_signal(gradio, folder, tmp_path, number):
-    command = [sys.executable, "-m", "patchpu", "demo", "pets.keras", "--port", "0"]
+@pytest.fixture
+def arguments(quick, folder, tmp_path):
+    """Options of the command, with a model that is made in a moment."""
+    calibrated_classifier(label_names=["cat", "dog", "owl"]).save(tmp_path / "pets.keras")
+    return [str(tmp_path / "pets.keras"), "--port", "0", "--examples", str(folder / "0.png")]
+
+
+def test_the_command_serves_the_model_until_a_signal(gradio, folder, tmp_path, arguments):
+    command = [sys.executable, str(ROOT / "tests" / "programs" / "quickly.py"), "demo"]
+    paths = [str(ROOT), str(ROOT / "tests" / "helpers"), os.environ.get("PYTHONPATH", "")]
     with subprocess.Popen(
-        [*command, "--examples", "0.png", "notes.txt"],
+        [*command, *arguments, "notes.txt"],
         cwd=folder,
-        # Nothing listens at the proxy: the page must not need it.
-        env={**os.environ, "TMPDIR": str(tmp_path), "http_proxy": "http://127.0.0.1:9"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "TMPDIR": str(tmp_path),
+            "http_proxy": "http://127.0.0.1:9",  # where nothing listens: it must not be needed
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -77,11 +94,29 @@ def test_the_command_serves_the_model_until_a_signal(gradio, folder, tmp_path, n
                 assert answer.status == 200
             (of_the_process,) = tmp_path.glob("patchpu-demo-*")
             assert any(of_the_process.iterdir())  # the examples
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
             output, errors = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + signal.SIGTERM
     assert output == "" and "left out of the examples: notes.txt: not an image" in errors
     assert "Traceback" not in errors
     assert not of_the_process.exists()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_other_signals_end_it_too(gradio, arguments, tmp_path, monkeypatch, name):
+    number, folders = getattr(signal, name), []
+
+    def launched(*_):
+        folders.extend(tmp_path.glob("patchpu-demo-*"))
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(serve, "launch", launched)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    handler = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        demo.main(arguments)
+    assert ended.value.code == 128 + number
+    assert len(folders) == 1 and not folders[0].exists()
+    assert signal.getsignal(number) == handler

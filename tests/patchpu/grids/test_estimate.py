@@ -15,6 +15,8 @@ from patchpu.training.build import make_model
 from patchpu.training.config import TrainConfig
 from patchpu.training.losses import LOSSES
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 TINY = {
     "image_size": 32,
     "patch_size": 16,

@@ -123,7 +123,7 @@ def test_sigterm_saves_and_ends_with_143(tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text(config.to_yaml())
     options = ["--config", settings, "--output", config.output, "--xla", "never"]
-    process = start("train_quickly", *options)
+    process = start("quickly", "train", *options)
     for line in process.stdout:
         if line.startswith("Epoch 2/"):
             process.send_signal(signal.SIGTERM)
