@@ -247,8 +247,11 @@ class MultiLabelClassifier(LabelledModel):
     def inner_state_config(self) -> dict[str, Any]:
         """What became of inner layers (frozen, quantized, ...), for a `get_config` of one's own."""
         names = {layer.name for layer in self.layers}  # without a layer of the loss
-        state = inner_state(self).items()
-        state = {path: of for path, of in state if path.partition("/")[0] in names}
+        state = {
+            path: changes
+            for path, changes in inner_state(self).items()
+            if path.partition("/")[0] in names
+        }
         return {"inner_state": state} if state else {}
 
     def get_config(self):
