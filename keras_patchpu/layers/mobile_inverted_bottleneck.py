@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.layers.cpu.batch_norm import BatchNorm
+from keras_patchpu.layers.cpu.conv import Conv
 from keras_patchpu.layers.cpu.depthwise_conv import DepthwiseConv
 from keras_patchpu.layers.inner_state import LayerOfLayers
 from keras_patchpu.utils.validation import check_number, check_one_of, check_positive_integer
@@ -112,7 +113,7 @@ class MobileInvertedBottleneck(LayerOfLayers):
         self.project_bn = self._batch_norm("project_bn", self.filters)
 
     def _pointwise(self, name, filters, input_shape, activation=None):
-        layer = keras.layers.Conv2D(
+        layer = Conv(
             filters,
             1,
             activation=activation,

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_patchpu.layers import cpu
 from keras_patchpu.layers.cpu.batch_norm import BatchNorm
+from keras_patchpu.layers.cpu.conv import Conv
 from keras_patchpu.layers.inner_state import LayerOfLayers
 from keras_patchpu.layers.mobile_inverted_bottleneck import MobileInvertedBottleneck, normalized
 from keras_patchpu.utils.validation import (
@@ -101,7 +102,7 @@ class PatchEmbedder(LayerOfLayers):
                 f"height and width. Received: shape {tuple(input_shape)}"
             )
         shape = (None, *input_shape[2:])
-        self.stem_conv = keras.layers.Conv2D(
+        self.stem_conv = Conv(
             32,
             3,
             strides=2,

@@ -31,8 +31,6 @@ class BatchNorm(keras.layers.BatchNormalization):
         )
         fused = (
             kernel is not None
-            and training
-            and self.trainable
             and mask is None
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
@@ -42,10 +40,14 @@ class BatchNorm(keras.layers.BatchNormalization):
             and not self.renorm
             and not self.synchronized
         )
-        if not fused:
+        learns = training and self.trainable
+        if not fused or not learns and keras.backend.backend() == "tensorflow":
             return super().call(inputs, training=training, mask=mask)
         inputs = ops.cast(inputs, self.compute_dtype)
         gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        if not learns:
+            moving = self.moving_mean, self.moving_variance
+            return _torch_inference(inputs, gamma, beta, *moving, self.epsilon)
         outputs, mean, variance = kernel(inputs, gamma, beta, self.epsilon)
         for moving, value in [(self.moving_mean, mean), (self.moving_variance, variance)]:
             value = ops.cast(value, moving.dtype)
@@ -82,3 +84,14 @@ def _torch_kernel(inputs, gamma, beta, epsilon):
     )
     variance = inverse.detach().float() ** -2 - epsilon
     return outputs.permute(0, 2, 3, 1), mean.detach(), variance
+
+
+def _torch_inference(inputs, gamma, beta, mean, variance, epsilon):
+    """Outputs `(N, h, w, C)` of inputs `(N, h, w, C)` by moving statistics `(C,)`."""
+    from torch.nn import functional
+
+    statistics = (ops.cast(values, "float32") for values in (mean, variance))
+    maps = functional.batch_norm(
+        inputs.permute(0, 3, 1, 2), *statistics, gamma, beta, False, 0.0, epsilon
+    )
+    return maps.permute(0, 2, 3, 1)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_patchpu.layers.cpu.conv import convolve, convolves
 from keras_patchpu.layers.cpu.taps import taps_of_map
 
 # Largest side of a map for which one dense matrix a channel beats the kernels of the
@@ -16,8 +17,8 @@ class DepthwiseConv(keras.layers.DepthwiseConv2D):
 
     Same arguments, weights and results up to rounding. On TensorFlow and JAX the 'same'
     convolution of a channel of a small map is one dense matrix from its pixels in to its
-    pixels out. All else is Keras's own: larger maps, other paddings, `dilation_rate`,
-    `depth_multiplier`, channels first; and PyTorch, whose kernel is faster than that.
+    pixels out; on PyTorch nothing is copied, as in `Conv`. All else is Keras's own: larger maps,
+    other paddings, `dilation_rate`, `depth_multiplier`, channels first.
 
     Args:
         kernel_size: Side of the kernel.
@@ -41,10 +42,12 @@ class DepthwiseConv(keras.layers.DepthwiseConv2D):
         )
 
     def call(self, inputs):
+        if convolves(self):
+            kernel = ops.transpose(self.kernel, (2, 3, 0, 1))
+            return convolve(self, inputs, ops.reshape(kernel, (-1, 1, *self.kernel_size)))
         sides = inputs.shape[1:3]
         dense = (
-            keras.backend.backend() != "torch"
-            and (self.padding, self.data_format) == ("same", "channels_last")
+            (self.padding, self.data_format) == ("same", "channels_last")
             and (self.depth_multiplier, self.dilation_rate) == (1, (1, 1))
             and None not in sides
             and max(sides) <= _LARGEST_DENSE_SIDE
