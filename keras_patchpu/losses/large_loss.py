@@ -1,5 +1,6 @@
 """LL-R, LL-Ct, LL-Cp: an assumed negative of large loss is probably no negative."""
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -63,7 +64,7 @@ class LargeLoss(PerLabelLoss):
         step, hence nothing from a batch with one correction.
     """
 
-    needs = ("logits", "epoch")
+    needs: Collection[str] = ("logits", "epoch")
 
     def __init__(
         self,

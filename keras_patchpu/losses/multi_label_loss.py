@@ -34,7 +34,7 @@ class MultiLabelLoss(keras.losses.Loss):
     """
 
     needs: Collection[str] = ()
-    estimator: keras.layers.Layer | None = None
+    estimator: Any = None
 
     @property
     def dtype(self) -> str:
