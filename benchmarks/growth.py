@@ -32,7 +32,7 @@ SWEEPS = {
     },
     "labels": {
         "fixed": {"image_side": 64, "patch_size": 16, "batch_size": 16},
-        "values": (20, 80, 400, 2000, 10000),
+        "values": (20, 80, 400, 2000),
         "quick": (20, 80),
     },
 }

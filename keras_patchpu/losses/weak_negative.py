@@ -18,26 +18,25 @@ def weak_negatives(
 ) -> Any:
     """How much each unobserved label of an image counts as absent, eq. (7)-(8).
 
-    The weight of label l is its largest thresholded cosine similarity with a label
-    observed present: `max_{k: z+_k = 1} phi(sim(e_l, e_k))`, where `phi(x)` is x above
-    theta and 0 elsewhere. If l looks at the same patches as a label known to be there,
-    and a patch shows at most one label, l is not there.
+    The weight of label l is its largest thresholded cosine similarity with a label observed
+    present: `max_{k: z+_k = 1} phi(sim(e_l, e_k))`, where `phi(x)` is x above theta and 0
+    elsewhere. If l looks at the same patches as a label known to be there, and a patch shows
+    at most one label, l is not there.
 
-    Memory: all similarities of an image are computed, `4 B L^2` bytes: 256 MB for a batch of 16
-    and 2,000 labels, and a few times that in passing, with the gradient some more.
+    Memory: the similarities of all pairs, `4 B L^2` bytes, are 256 MB for 2,000 labels and a batch
+    of 16. With all that is made of them it is up to 0.8 GB, and 1.3 GB with the gradient.
 
     Args:
         labels: `(B, L)` in {+1, 0, -1}.
         image_embeddings: `(B, L, F)`, one embedding per label.
-        theta: Similarity at or below which two embeddings count as different, in
-            [-1, 1]. Weights are in [0, 1] for `theta >= 0`. Defaults to `0.0`.
-        stop_gradient: Whether the weights are constants for the gradient, as labels are.
-            Defaults to `True`.
+        theta: Similarity in [-1, 1] up to which two embeddings count as different. Weights are in
+            [0, 1] for `theta >= 0`. Defaults to `0.0`.
+        stop_gradient: Whether weights are constants for the gradient. Defaults to `True`.
 
     Returns:
-        float32 weights `(B, L)`: 0 for a label observed present, 1 for one observed
-        absent, and 0 for the rest of an image without any label observed present. An
-        embedding of zeros is similar to nothing, and so is one without an entry above 1e-30.
+        float32 weights `(B, L)`: 0 for a label observed present, 1 for one observed absent, and 0
+        for the rest of an image without any label observed present. An embedding without an
+        entry above 1e-30 is similar to nothing.
 
     Reference:
         Jouanneau et al., section 3.3, eq. (7)-(8), Fig. 2.
@@ -77,7 +76,7 @@ def weak_negative_loss(
         image_embeddings, theta, stop_gradient: As of `weak_negatives`.
 
     Returns:
-        `(B,)`, of the dtype of `logits`. The paper's (9) is their mean.
+        `(B,)`, of the dtype of `logits`. Eq. (9) sums them; `WeakNegative` averages.
 
     Reference:
         Jouanneau et al., sections 3.2-3.3, eq. (6)-(9).
@@ -91,10 +90,10 @@ def weak_negative_loss(
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
 class WeakNegative(MultiLabelLoss):
-    """`weak_negative_loss` as a Keras loss, averaged over images.
+    """`weak_negative_loss` as a Keras loss: the mean over images.
 
     Args:
-        theta, stop_gradient: As of `weak_negatives`. Default to `0.0` and `True`.
+        theta, stop_gradient: As of `weak_negatives`.
         name, reduction, dtype: As of `keras.losses.Loss`.
 
     Call arguments:
@@ -108,7 +107,7 @@ class WeakNegative(MultiLabelLoss):
         ValueError: An argument is out of range, or `y_pred` is no such dict.
 
     Reference:
-        Jouanneau et al., sections 3.2-3.3, eq. (6)-(9).
+        Jouanneau et al., sections 3.2-3.3.
     """
 
     needs = ("logits", "image_embeddings")
@@ -131,5 +130,5 @@ class WeakNegative(MultiLabelLoss):
         return weak_negative_loss(y_true, logits, embeddings, self.theta, self.stop_gradient)
 
     def get_config(self):
-        config = super().get_config()
-        return {**config, "theta": self.theta, "stop_gradient": self.stop_gradient}
+        own = {"theta": self.theta, "stop_gradient": self.stop_gradient}
+        return {**super().get_config(), **own}

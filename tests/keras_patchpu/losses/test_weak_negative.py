@@ -353,7 +353,6 @@ def test_equal_similarities_share_one_gradient():
 
 
 def test_two_thousand_labels_and_their_gradient():
-    # 1 GB in all for this batch of one; see the class for the memory of larger ones.
     random = np.random.default_rng(0)
     labels = np.zeros((1, 2000), "int8")
     labels[0, [3, 500, 1999]] = 1
