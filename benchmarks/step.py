@@ -5,7 +5,8 @@
 
 Networks: `ours`; `stock`, the same network of Keras's own layers with the same weights, with
 (`stock+jit`) or without XLA; `resnet50`, keras.applications.ResNet50 with a sigmoid head on
-the same images. `ours-jit` is ours with XLA off. All are timed in turn, so that a machine
+the same images; `plain`, the network in plain torch.nn (on PyTorch alone). `ours-jit` is ours
+with XLA off. All are timed in turn, so that a machine
 whose speed drifts drifts for all. Ratios are medians of the ratios within a turn. The roofline
 is what the step's arithmetic and memory traffic would take at the matrix rate and the copy
 bandwidth that this machine reaches in NumPy. `--memory` adds the peak resident memory of each
@@ -58,6 +59,10 @@ class StockEmbedder(PatchEmbedder):
 def build(network, setting):
     """The compiled network `network` for images of `setting`."""
     image_size, patch_size, num_downsamples = SETTINGS[setting]
+    if network == "plain":
+        from plain_torch import PlainTorch
+
+        return PlainTorch(NUM_LABELS, patch_size, num_downsamples)
     if network == "resnet50":
         body = keras.applications.ResNet50(
             include_top=False, weights=None, pooling="avg", input_shape=(image_size, image_size, 3)
@@ -69,6 +74,8 @@ def build(network, setting):
     own = (
         (mobile_inverted_bottleneck, "BatchNorm", keras.layers.BatchNormalization),
         (patch_embedder, "BatchNorm", keras.layers.BatchNormalization),
+        (mobile_inverted_bottleneck, "Conv", keras.layers.Conv2D),
+        (patch_embedder, "Conv", keras.layers.Conv2D),
         (mobile_inverted_bottleneck, "DepthwiseConv", StockDepthwise),
         (patch_classifier, "PatchEmbedder", StockEmbedder),
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from keras_patchpu.utils.keras_internals import layers_inside
+
 
 class LayerOfLayers(keras.layers.Layer):
     """A layer whose inner layers, made in `build`, come back from a file as they were saved."""
@@ -26,7 +28,7 @@ def inner_layers(
     layer: keras.layers.Layer, path: str = ""
 ) -> Iterator[tuple[str, keras.layers.Layer, keras.layers.Layer]]:
     """Path below `layer`, the layer around it, and itself, of every layer inside; outer first."""
-    for inner in layer._flatten_layers(recursive=False, include_self=False):
+    for inner in layers_inside(layer):
         if isinstance(inner, keras.layers.InputLayer):
             continue
         yield path + inner.name, layer, inner

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_patchpu.layers import PatchEmbedder
+from keras_patchpu.utils.keras_internals import layers_inside
 
 Model = TypeVar("Model")  # a layer or a model of the same kind comes back
 
@@ -66,7 +67,7 @@ def _embedder_layers(embedder):
     yield embedder.stem_conv, "stem_conv"
     yield embedder.stem_bn, "stem_bn"
     for block in embedder.blocks:
-        for layer in block._flatten_layers(include_self=False):
+        for layer in layers_inside(block):
             yield layer, f"{block.name}_{layer.name}"
 
 

@@ -10,10 +10,10 @@ from keras import ops
 
 from keras_patchpu.layers.inner_state import inner_state, restore_inner_state
 from keras_patchpu.models.distributed_model import DistributedModel
-from keras_patchpu.models.keras_internals import forget_layer, is_validation_within_fit
 from keras_patchpu.models.labelled_model import LabelledModel
 from keras_patchpu.models.loss_needs import EpochCounter, counting_epochs, needed
 from keras_patchpu.utils.array_checks import check_label_shape, check_labels
+from keras_patchpu.utils.keras_internals import forget_layer, is_validation_within_fit
 
 
 # (Files of before the first release name it so.)
