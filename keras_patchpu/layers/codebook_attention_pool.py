@@ -145,13 +145,10 @@ class CodebookAttentionPool(LayerOfLayers):
         return (input_shape[0], self.num_labels, input_shape[-1])
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_labels": self.num_labels,
-                "hidden_units": self.hidden_units,
-                "codebook_initializer": keras.initializers.serialize(self.codebook_initializer),
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "num_labels": self.num_labels,
+            "hidden_units": self.hidden_units,
+            "codebook_initializer": keras.initializers.serialize(self.codebook_initializer),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

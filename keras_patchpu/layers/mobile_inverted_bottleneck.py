@@ -148,17 +148,14 @@ class MobileInvertedBottleneck(LayerOfLayers):
         return (input_shape[0], height, width, self.filters)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "filters": self.filters,
-                "kernel_size": self.kernel_size,
-                "strides": self.strides,
-                "expansion": self.expansion,
-                "squeeze_ratio": self.squeeze_ratio,
-                "batch_norm": self.batch_norm,
-                "batch_norm_momentum": self.batch_norm_momentum,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "expansion": self.expansion,
+            "squeeze_ratio": self.squeeze_ratio,
+            "batch_norm": self.batch_norm,
+            "batch_norm_momentum": self.batch_norm_momentum,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

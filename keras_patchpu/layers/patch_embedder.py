@@ -185,15 +185,12 @@ class PatchEmbedder(LayerOfLayers):
         return (input_shape[0], input_shape[1], self.features)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "features": self.features,
-                "batch_norm": self.batch_norm,
-                "batch_norm_momentum": self.batch_norm_momentum,
-                "pixel_mean": self.pixel_mean,
-                "pixel_variance": self.pixel_variance,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "features": self.features,
+            "batch_norm": self.batch_norm,
+            "batch_norm_momentum": self.batch_norm_momentum,
+            "pixel_mean": self.pixel_mean,
+            "pixel_variance": self.pixel_variance,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

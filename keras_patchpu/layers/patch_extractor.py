@@ -151,15 +151,12 @@ class PatchExtractor(keras.layers.Layer):
         return (batch, num_patches, self.patch_size, self.patch_size, channels)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "patch_size": self.patch_size,
-                "num_downsamples": self.num_downsamples,
-                "downsample_ratio": self.downsample_ratio,
-                "strides": self.strides,
-                "max_patches_per_level": self.max_patches_per_level,
-                "seed": self.seed,
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "patch_size": self.patch_size,
+            "num_downsamples": self.num_downsamples,
+            "downsample_ratio": self.downsample_ratio,
+            "strides": self.strides,
+            "max_patches_per_level": self.max_patches_per_level,
+            "seed": self.seed,
+        }

@@ -108,11 +108,8 @@ class SharedSoftmaxHead(keras.layers.Layer):
         return (input_shape[0], self.num_labels)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "num_labels": self.num_labels,
-                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "num_labels": self.num_labels,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
