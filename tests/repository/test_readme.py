@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 from code_blocks import run_python
+from tiny_runs import one_block
 
 pytestmark = pytest.mark.no_backend
 
@@ -75,7 +76,10 @@ def test_links_lead_to_files(target):
     assert (ROOT / target).exists()
 
 
-def test_example_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("blocks", ["one", pytest.param("all", marks=pytest.mark.docs)])
+def test_example_runs(blocks, tmp_path, monkeypatch):
+    if blocks == "one":  # of the embedder, which is most of the model's time
+        one_block(monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
     names = run_python(README, "README.md")
     images = names["validation"].images
