@@ -91,9 +91,9 @@ class SharedSoftmaxHead(keras.layers.Layer):
         """
         scores = ops.matmul(ops.cast(embeddings, "float32"), ops.cast(self.kernel, "float32"))
         largest = ops.cast(ops.one_hot(ops.argmax(scores, axis=-1), self.num_labels), "float32")
-        # A share of more than a half belongs to the largest alone: of the others 1 - p does
-        # not cancel, so log(p / (1 - p)) is exact.
         log_share = scores - ops.logsumexp(scores, axis=-1, keepdims=True)
+        # log p - log(1 - p) loses digits for p near 1 alone. Only the largest can be: it takes
+        # `log_odds`, and any negative number here keeps log(0) out of value and gradient.
         log_share = ops.where(largest > 0, -1.0, log_share)
         of_others = log_share - ops.log1p(-ops.exp(log_share))
         return ops.where(largest > 0, log_odds(scores, largest)[..., None], of_others)

@@ -9,7 +9,8 @@ from keras_patchpu.losses.label_domain import split_labels
 from keras_patchpu.losses.multi_label_loss import MultiLabelLoss
 from keras_patchpu.utils.validation import check_boolean, check_number
 
-# The gradient of a direction is the inverse of its length: of a shorter one it would overflow.
+# The gradient of scaling to length 1 is 1 / length. Of shorter ones it would overflow, so they
+# count as zeros.
 _SMALLEST_EMBEDDING = 1e-30
 
 
@@ -30,13 +31,13 @@ def weak_negatives(
         labels: `(B, L)` in {+1, 0, -1}.
         image_embeddings: `(B, L, F)`, one embedding per label.
         theta: Similarity in [-1, 1] up to which two embeddings count as different. Weights are in
-            [0, 1] for `theta >= 0`. Defaults to `0.0`.
+            [0, 1] for `theta >= 0`, and may be negative below. Defaults to `0.0`.
         stop_gradient: Whether weights are constants for the gradient. Defaults to `True`.
 
     Returns:
         float32 weights `(B, L)`: 0 for a label observed present, 1 for one observed absent, and 0
-        for the rest of an image without any label observed present. An embedding without an
-        entry above 1e-30 is similar to nothing.
+        for the rest of an image without any label observed present. An embedding whose
+        entries are all within 1e-30 of 0 is similar to nothing.
 
     Reference:
         Jouanneau et al., section 3.3, eq. (7)-(8), Fig. 2.
@@ -47,16 +48,17 @@ def weak_negatives(
         unit = ops.stop_gradient(unit)
     similarity = ops.clip(ops.matmul(unit, ops.transpose(unit, (0, 2, 1))), -1.0, 1.0)
     beta = ops.where(similarity > theta, similarity, 0.0)  # phi, (B, L, L)
-    # -2 is below any similarity: it is the maximum only where nothing is observed present.
-    weights = ops.max(ops.where(present[:, None, :] > 0, beta, -2.0), axis=-1)
-    weights = ops.where(weights > -2.0, weights, 0.0)
+    # -1 is the least that beta can be: a label that is not observed present does not win by it.
+    weights = ops.max(ops.where(present[:, None, :] > 0, beta, -1.0), axis=-1)
+    weights = ops.where(ops.any(present > 0, axis=-1, keepdims=True), weights, 0.0)
     return ops.where(present > 0, 0.0, ops.where(absent > 0, 1.0, weights))
 
 
 def _unit(embeddings):
-    """Embeddings of length 1; those of zeros stay zeros."""
+    """Embeddings of length 1; those of zeros, and nearly so, are zeros."""
+    # Divided by their largest entry first, no square under- or overflows; by infinity: zeros. (It
+    # is a constant for the gradient, because it does not change the result.)
     largest = ops.stop_gradient(ops.max(ops.abs(embeddings), axis=-1, keepdims=True))
-    # Divided by their largest entry first, no square under- or overflows; by infinity: zeros.
     embeddings = embeddings / ops.where(largest > _SMALLEST_EMBEDDING, largest, float("inf"))
     squared_length = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)  # 0, or at least 1
     return embeddings * ops.rsqrt(ops.maximum(squared_length, 0.5))

@@ -70,8 +70,11 @@ class MultiLabelClassifier(LabelledModel):
 
     epoch_counter: EpochCounter | None = None
     loss_estimator: keras.layers.Layer | None = None
+    _has_metrics = False
+    _loss_weight = 1.0
 
-    # (Keras takes a subclass for a functional model if it has these three and keywords.)
+    # (To save its layers Keras has to take a subclass for a functional model: it does so if the
+    # constructor has these three arguments and keywords.)
     def __init__(
         self,
         inputs: Any,
@@ -165,7 +168,7 @@ class MultiLabelClassifier(LabelledModel):
             )
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        if not is_validation_within_fit(kwargs):
+        if not is_validation_within_fit(kwargs):  # looked at when `fit` began
             self._check(x, y)
         return super().evaluate(x, y, *args, **kwargs)
 
@@ -175,12 +178,9 @@ class MultiLabelClassifier(LabelledModel):
 
     # === Training: Keras's own steps, with what the loss needs as `y_pred` ===
 
-    _has_metrics = False
-    _loss_weight = 1.0
-
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, **kwargs):
-        loss = _of_probabilities("loss", loss)
-        weight = _of_probabilities("loss_weights", loss_weights)
+        loss = _single("loss", loss)
+        weight = _single("loss_weights", loss_weights)
         weight = None if weight is None else float(weight)
         super().compile(optimizer, loss, weight, metrics, **kwargs)
         self._has_metrics = bool(metrics or kwargs.get("weighted_metrics"))
@@ -224,12 +224,14 @@ class MultiLabelClassifier(LabelledModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels = y["labels"] if isinstance(y, dict) else y
         check_label_shape(labels, self.num_labels)
-        if not getattr(self.loss, "needs", ()):
-            if _is_of_keras(self.loss):
-                labels = _presence(labels)
-            return super().compute_loss(
-                x, labels, y_pred["probabilities"], sample_weight, training=training
-            )
+        if getattr(self.loss, "needs", ()):
+            return self._loss_of_what_it_needs(labels, y, y_pred, sample_weight)
+        labels = _presence(labels) if _is_of_keras(self.loss) else labels
+        predicted = y_pred["probabilities"]
+        return super().compute_loss(x, labels, predicted, sample_weight, training=training)
+
+    def _loss_of_what_it_needs(self, labels, y, y_pred, sample_weight):
+        """As Keras's `compute_loss`, which takes each tensor of a dict for an output to learn."""
         if self.epoch_counter is not None:
             y_pred = {**y_pred, "epoch": ops.convert_to_tensor(self.epoch_counter.epoch)}
         loss = self.loss(labels, needed(self.loss, y_pred, y, self), sample_weight)
@@ -278,7 +280,7 @@ def _is_of_keras(loss):
     return isinstance(loss, str) or module.partition(".")[0] == "keras"
 
 
-def _of_probabilities(argument, value):
+def _single(argument, value):
     """What `compile` is given for the one output that is learnt, which may stand in a list."""
     if isinstance(value, dict) and set(value) == {"probabilities"}:
         return value["probabilities"]

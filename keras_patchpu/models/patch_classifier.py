@@ -138,6 +138,7 @@ class PatchClassifier(MultiLabelClassifier):
             dtype=dtype,
             name="patch_extractor",
         )
+        # Of the blocks, the configuration holds those that were given.
         blocks = zip(_BLOCKS, (patch_embedder, pool, head))
         given = [name for name, block in blocks if block is not None]
         patch_embedder = patch_embedder or PatchEmbedder(
@@ -179,17 +180,15 @@ class PatchClassifier(MultiLabelClassifier):
                 maps = ops.transpose(outputs["patch_logits"][:, :, : rows * columns], (0, 2, 1))
                 outputs["score_maps"] = ops.reshape(maps, (-1, rows, columns, num_labels))
         outputs = {name: tensor for name, tensor in outputs.items() if tensor is not None}
-        super().__init__(images, outputs, **kwargs)
-        self.dtype_policy = dtype  # `compile` scales the loss under mixed_float16
+        super().__init__(images, outputs, label_names=label_names, thresholds=thresholds, **kwargs)
 
-        # === Config ===
+        # === Attributes, and arguments that `get_config` reads from no layer ===
+        self.dtype_policy = dtype  # `compile` scales the loss under mixed_float16
         self.patch_extractor = patch_extractor
         self.patch_embedder = patch_embedder
         self.codebook_attention_pool = pool
         self.shared_softmax_head = head
         self.image_size = image_size
-        self.label_names = label_names
-        self.thresholds = thresholds
         self.image_fit = image_fit
         self._policy = dtype
         self._given = given
