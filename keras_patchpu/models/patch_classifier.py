@@ -190,20 +190,17 @@ class PatchClassifier(MultiLabelClassifier):
         self.shared_softmax_head = head
         self.image_size = image_size
         self.image_fit = image_fit
-        self._policy = dtype
         self._given = given
         self._settings = {
             "features": features,
-            "hidden_units": hidden_units,
-            "codebook_initializer": keras.initializers.serialize(
-                getattr(pool, "codebook_initializer", None)
-            ),
             "batch_norm": batch_norm,
             "batch_norm_momentum": batch_norm_momentum,
             "pixel_mean": tuple(map(float, pixel_mean)),
             "pixel_variance": tuple(map(float, pixel_variance)),
-            "seed": seed,
         }
+        codebook_initializer = getattr(pool, "codebook_initializer", codebook_initializer)
+        self._codebook_initializer = keras.initializers.get(codebook_initializer)
+        self._hidden_units, self._seed = hidden_units, seed
 
     def check_inputs(self, inputs: Any) -> None:
         """Raises a ValueError unless an array of images has the model's size and pixels."""
@@ -275,7 +272,14 @@ class PatchClassifier(MultiLabelClassifier):
             "downsample_ratio": extractor.downsample_ratio,
             "strides": extractor.strides,
             "max_patches_per_level": extractor.max_patches_per_level,
-            **self._settings,
+            # `load_efficientnet_weights` sets two of them.
+            **{
+                name: getattr(self.patch_embedder, name, own)
+                for name, own in self._settings.items()
+            },
+            "hidden_units": self._hidden_units,
+            "codebook_initializer": keras.initializers.serialize(self._codebook_initializer),
+            "seed": self._seed,
             **{
                 name: keras.saving.serialize_keras_object(block) if name in self._given else None
                 for name, block in zip(_BLOCKS, blocks)
@@ -285,7 +289,7 @@ class PatchClassifier(MultiLabelClassifier):
             "image_fit": self.image_fit,
             "name": self.name,
             "trainable": self.trainable,
-            "dtype": keras.dtype_policies.serialize(self._policy),
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             **self.inner_state_config(),
         }
 

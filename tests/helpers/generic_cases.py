@@ -147,6 +147,13 @@ CASES = [
         of_keras=keras.layers.DepthwiseConv2D,
     ),
     Case(
+        registered("Conv"),
+        {"filters": 4, "kernel_size": (5, 5), "strides": (2, 2), "padding": "same"},
+        bad=[],
+        inputs=(7, 8, 5),
+        of_keras=keras.layers.Conv2D,
+    ),
+    Case(
         registered("LabelEstimator"),
         {"num_images": 4, "num_labels": 3, "seed": 7},
         bad=[],
@@ -168,6 +175,10 @@ CASES = [
             "batch_norm_momentum": 0.9,
             "pixel_mean": (0.1, 0.2, 0.3),
             "pixel_variance": (0.5, 0.6, 0.7),
+            # See models/test_other_blocks.py.
+            "patch_embedder": None,
+            "pool": None,
+            "head": None,
             "seed": 5,
             "label_names": ("a", "b", "c"),
             "thresholds": (0.1, 0.5, 0.9),
@@ -222,9 +233,8 @@ CASES = [
             ("image_fit", "crop"),
         ],
         inputs=(40, 48, 3),
-        sublayers=6 + 7 + 4 * 12 + 10,  # of few blocks, see shallow_resnet.py
+        sublayers=6 + 7 + 4 * 12 + 8,  # of few blocks, see shallow_resnet.py
         calibrated=True,
-        full_precision=("mean_score", "sigmoid"),
     ),
     Case(
         losses.BinaryCrossentropy,

@@ -86,6 +86,12 @@ def dtypes(structure):
     return keras.tree.map_structure(lambda x: keras.backend.standardize_dtype(x.dtype), structure)
 
 
+def called(layer, inputs):
+    """What a layer gives, and a classifier as its probabilities."""
+    outputs = layer(inputs)
+    return outputs["probabilities"] if isinstance(outputs, dict) else outputs
+
+
 def randomize(layer):
     """Gives every float weight random values, so that biases and statistics count too."""
     random = np.random.default_rng(1)
@@ -205,26 +211,28 @@ def check_weights(case):
     count = len(layer.weights)
     inner = list(layer._flatten_layers(include_self=False))
     assert len(inner) == case.sublayers
-    expected = numpy(layer(case.data()))
+    expected = numpy(called(layer, case.data()))
     assert len(layer.weights) == count
     again = case.cls.from_config(layer.get_config())
     if not again.built:
         again.build((None, *case.inputs))
     again.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(numpy(again(case.data())), expected)
+    np.testing.assert_array_equal(numpy(called(again, case.data())), expected)
 
 
 def check_shapes(case):
     """Symbolic and real outputs have the shapes that `compute_output_shape` tells."""
     layer = built_layer(case)
-    real = layer(case.data())
-    symbolic = layer(keras.Input(case.inputs))
-    assert symbolic.shape == (None, *real.shape[1:])
+    real, symbolic = layer(case.data()), layer(keras.Input(case.inputs))
     assert dtypes(symbolic) == dtypes(real)
-    assert tuple(layer.compute_output_shape((None, *case.inputs))) == symbolic.shape
-    assert tuple(layer.compute_output_shape((2, *case.inputs))) == tuple(real.shape)
+    unknown, known = (layer.compute_output_shape((size, *case.inputs)) for size in (None, 2))
+    if not isinstance(real, dict):
+        real, symbolic, unknown, known = [{"output": x} for x in (real, symbolic, unknown, known)]
+    for name, tensor in real.items():
+        assert symbolic[name].shape == tuple(unknown[name]) == (None, *tensor.shape[1:])
+        assert tuple(known[name]) == tuple(tensor.shape)
     # One image alone gives what it gives in a batch.
-    alone = layer(case.data()[:1])
+    alone, real = called(layer, case.data()[:1]), called(layer, case.data())
     np.testing.assert_allclose(numpy(alone), numpy(real)[:1], rtol=1e-4, atol=1e-4)
 
 
@@ -255,7 +263,7 @@ def check_mixed_precision(case, policy):
     assert dtypes(layer(case.data())) == dtypes(layer(keras.Input(case.inputs)))
     full = built_layer(case)
     np.testing.assert_allclose(
-        numpy(layer(case.data())), numpy(full(case.data())), rtol=0.1, atol=0.05
+        numpy(called(layer, case.data())), numpy(called(full, case.data())), rtol=0.1, atol=0.05
     )
 
 
@@ -265,7 +273,10 @@ def check_compiled(case):
     model = as_model(case, layer)
     model.compile(jit_compile=True)
     np.testing.assert_allclose(
-        model.predict(case.data(), verbose=0), numpy(layer(case.data())), rtol=1e-4, atol=1e-5
+        model.predict(case.data(), verbose=0),
+        numpy(called(layer, case.data())),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 

@@ -19,12 +19,12 @@ WITHOUT_CONFIG = {
 }
 
 # Made of tensors of a functional model: see models/test_multi_label_classifier.py.
-OF_TENSORS = {"MultiLabelClassifier"}
+OF_TENSORS = {"MultiLabelClassifier", "LabelClassifier"}  # the latter is its registered name
 # A base class; see losses/test_multi_label_loss.py.
 BASES = {"MultiLabelLoss"}
 
 # Whose arguments are checked elsewhere, see their cases.
-CHECKED_ELSEWHERE = {"BatchNorm", "DepthwiseConv", "LabelEstimator", "_Preprocess"}
+CHECKED_ELSEWHERE = {"BatchNorm", "Conv", "DepthwiseConv", "LabelEstimator", "_Preprocess"}
 
 
 def cases(*kinds):

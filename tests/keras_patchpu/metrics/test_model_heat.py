@@ -1,4 +1,5 @@
 import backend
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -17,6 +18,7 @@ from keras_patchpu.models import ResNetClassifier
 @pytest.fixture(scope="module")
 def resnet():
     """4x4 score maps of 3 labels, with biases that are not 0."""
+    keras.utils.set_random_seed(1)
     model = ResNetClassifier(3, (32, 32), width=0.05, output_stride=8)
     model.scores.bias.assign([0.5, -0.25, 0.0])
     return model
