@@ -47,9 +47,7 @@ class PatchClassifier(MultiLabelClassifier):
         image_size: `(height, width)` of the images in pixels. Defaults to `(640, 640)`.
         patch_size: Side of a patch in pixels. Defaults to `64`.
         num_downsamples: Number of smaller copies of the image. Defaults to `3`.
-        downsample_ratio: Ratio between them. Defaults to `2`.
-        strides: Step between patches. Defaults to `None`: `patch_size`.
-        max_patches_per_level: Random subsampling in training. Defaults to `None`.
+        downsample_ratio, strides, max_patches_per_level, seed: As of `PatchExtractor`.
         features: Size of all embeddings, F. Defaults to `256`.
         hidden_units: Neurons of the pooling MLP's first layer. Defaults to `256`.
         codebook_initializer: See `CodebookAttentionPool`. Defaults to `None`.
@@ -66,7 +64,6 @@ class PatchClassifier(MultiLabelClassifier):
         head: Layer or model in the place of `SharedSoftmaxHead`, from `(B, L, F)` to
             probabilities `(B, L)`. If its `call` takes `return_logits`, it gives the log-odds,
             otherwise they are computed from probabilities. Defaults to `None`.
-        seed: Integer seed of the patch subsampling. Defaults to `None`.
         label_names: L strings, kept with the model. Defaults to `None`.
         thresholds: L numbers from 0 to 1: the probability from which each label is predicted,
             kept with the model (`patchpu thresholds` finds them). Defaults to `None`.

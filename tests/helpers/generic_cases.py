@@ -175,10 +175,6 @@ CASES = [
             "batch_norm_momentum": 0.9,
             "pixel_mean": (0.1, 0.2, 0.3),
             "pixel_variance": (0.5, 0.6, 0.7),
-            # See models/test_other_blocks.py.
-            "patch_embedder": None,
-            "pool": None,
-            "head": None,
             "seed": 5,
             "label_names": ("a", "b", "c"),
             "thresholds": (0.1, 0.5, 0.9),

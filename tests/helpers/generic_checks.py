@@ -153,7 +153,8 @@ def check_config(case):
     for name, default in own.items():
         # Without batch norms a layer is another one: tests of `PatchClassifier.fused` have it.
         # Weights of ImageNet would be downloaded: tests of `ResNetClassifier` have them.
-        if name not in ("name", "batch_norm", "weights"):
+        # Other blocks are in models/test_other_blocks.py.
+        if name not in ("name", "batch_norm", "weights", "patch_embedder", "pool", "head"):
             assert name in case.arguments, f"the case leaves out {name!r}"
             assert case.arguments[name] is not default
             assert plain(case.arguments[name]) != default, f"{name!r} is at its default"
