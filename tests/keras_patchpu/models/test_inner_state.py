@@ -11,7 +11,6 @@ from keras_patchpu.losses import AssumeNegative
 from keras_patchpu.models import ResNetClassifier, load_classifier
 from keras_patchpu.optimizers import Lamb
 
-
 pytestmark = pytest.mark.usefixtures("few_blocks")
 
 
