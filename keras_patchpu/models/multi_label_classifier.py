@@ -68,8 +68,6 @@ class MultiLabelClassifier(LabelledModel):
         ValueError: The outputs hold no probabilities `(B, L)`.
     """
 
-    epoch_counter: EpochCounter | None = None
-    loss_estimator: keras.layers.Layer | None = None
     _has_metrics = False
     _loss_weight = 1.0
 
@@ -96,6 +94,9 @@ class MultiLabelClassifier(LabelledModel):
                 "Expected `outputs` to be probabilities (B, L), or a dict that holds them as "
                 f"'probabilities'. Received: {outputs}"
             )
+        # (On PyTorch attributes of the class would hide layers of the same name.)
+        self.loss_estimator: Any = None
+        self.epoch_counter: EpochCounter | None = None
         self.num_labels = shape[1]
         self.label_names = label_names
         self.thresholds = thresholds

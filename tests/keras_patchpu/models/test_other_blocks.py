@@ -11,6 +11,8 @@ from keras_patchpu import PatchClassifier
 from keras_patchpu.layers import CodebookAttentionPool, PatchEmbedder
 from keras_patchpu.losses import WeakNegative
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 SIZES = {"image_size": (32, 32), "patch_size": 16, "num_downsamples": 1}
 
 
