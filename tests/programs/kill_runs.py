@@ -148,13 +148,13 @@ def compare(whole, folder, found):
     found.write_text(json.dumps(wrong))
 
 
-def kill(run, loss, from_within, moment, duration, num_writes):
+def kill(run, loss, at_write=None, after_seconds=None):
     """Begins a run and kills it; returns what the kill met."""
-    if from_within:
-        exit_status(fork(die_at_write, run, loss, moment.randint(1, num_writes)))
+    if at_write is not None:
+        exit_status(fork(die_at_write, run, loss, at_write))
     else:
         pid = fork(train, config_of(run, loss), 0)
-        ended(pid, moment.uniform(0, duration))
+        ended(pid, after_seconds)
         os.kill(pid, signal.SIGKILL)  # a process that has ended waits for `exit_status`
         exit_status(pid)
     return {
@@ -185,10 +185,16 @@ def main(folder, loss, num_kills, seed, short=False):
     duration = time.monotonic() - started
     num_writes = int(whole.with_suffix(".writes").read_text())
 
+    # From within at writes all over the run, more of them at its start: each kind of moment is met.
+    within = [number for number in range(num_kills) if short or number % 2 == 1]
+    writes = np.geomspace(1, num_writes, len(within)).round().astype(int).tolist()
+    if len(within) == 1:
+        writes = [num_writes // 2]
+    at_write = dict(zip(within, writes))
     kills = []
     for number in range(num_kills):
         run = folder / f"run-{number}"
-        met = kill(run, loss, short or number % 2 == 1, moment, duration, num_writes)
+        met = kill(run, loss, at_write.get(number), moment.uniform(0, duration))
         kills.append({**met, **resume(run, loss, met["begun"], whole)})
         print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"kills": kills}))
