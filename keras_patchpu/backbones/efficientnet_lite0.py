@@ -38,7 +38,7 @@ def efficientnet_lite0(
     """EfficientNet-Lite0, from images to a map of features.
 
     EfficientNet-B0 without squeeze and excitation and with ReLU6: 3.0 million weights up to the
-    last map, trained on the 1,000 classes of ImageNet (75.5 % right at 224 pixels).
+    last map, trained on the 1,000 classes of ImageNet.
 
     Args:
         image_size: `(height, width)` of the images in pixels. Defaults to `(224, 224)`.
@@ -130,8 +130,13 @@ def _load(model):
 
 def _torch_name(name):
     """What a layer is called in the file."""
-    outside = {"stem": "_conv_stem", "stem_norm": "_bn0", "head": "_conv_head", "head_norm": "_bn1"}
-    outside["classes"] = "_fc"
+    outside = {
+        "stem": "_conv_stem",
+        "stem_norm": "_bn0",
+        "head": "_conv_head",
+        "head_norm": "_bn1",
+        "classes": "_fc",
+    }
     if name in outside:
         return outside[name]
     block, _, part = name.partition("_")

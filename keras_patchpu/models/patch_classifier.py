@@ -16,8 +16,7 @@ from keras_patchpu.layers import (
 from keras_patchpu.layers.cpu import xla
 from keras_patchpu.models.block_outputs import PatchLogits, classified, pooled
 from keras_patchpu.models.fold_batch_norms import with_folded_batch_norms
-from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
-from keras_patchpu.utils.array_checks import check_images
+from keras_patchpu.models.image_classifier import ImageClassifier
 from keras_patchpu.utils.validation import check_one_of, checked_image_size
 
 # Patch sides up to which XLA is faster on a CPU with TensorFlow (benchmarks/README.md).
@@ -27,7 +26,7 @@ _BLOCKS = ("patch_embedder", "pool", "head")  # arguments in whose place others 
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class PatchClassifier(MultiLabelClassifier):
+class PatchClassifier(ImageClassifier):
     """Multi-label classifier over patches at several resolutions (Fig. 1).
 
     `PatchExtractor`, `PatchEmbedder`, `CodebookAttentionPool`, `SharedSoftmaxHead`: 251,682
@@ -197,12 +196,7 @@ class PatchClassifier(MultiLabelClassifier):
         }
         codebook_initializer = getattr(pool, "codebook_initializer", codebook_initializer)
         self._codebook_initializer = keras.initializers.get(codebook_initializer)
-        self._hidden_units, self._seed = hidden_units, seed
-
-    def check_inputs(self, inputs: Any) -> None:
-        """Raises a ValueError unless an array of images has the model's size and pixels."""
-        if isinstance(inputs, np.ndarray):
-            check_images(inputs, self.image_size)
+        self._hidden_units = hidden_units
 
     @property
     def patch_boxes(self) -> np.ndarray:
@@ -276,7 +270,7 @@ class PatchClassifier(MultiLabelClassifier):
             },
             "hidden_units": self._hidden_units,
             "codebook_initializer": keras.initializers.serialize(self._codebook_initializer),
-            "seed": self._seed,
+            "seed": extractor.seed,
             **{
                 name: keras.saving.serialize_keras_object(block) if name in self._given else None
                 for name, block in zip(_BLOCKS, blocks)

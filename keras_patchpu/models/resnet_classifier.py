@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
-from keras_patchpu.utils.array_checks import check_images
+from keras_patchpu.models.image_classifier import ImageClassifier
 from keras_patchpu.utils.validation import (
     check_number,
     check_one_of,
@@ -21,7 +19,7 @@ _STRIDED = ("conv5_block1", "conv4_block1", "conv3_block1")
 
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
-class ResNetClassifier(MultiLabelClassifier):
+class ResNetClassifier(ImageClassifier):
     """Multi-label classifier with the ResNet-50 of `keras.applications`.
 
     The feature map `(B, h, w, C)` goes through a 1x1 convolution to a score map of each label,
@@ -106,7 +104,7 @@ class ResNetClassifier(MultiLabelClassifier):
             "logits": logits,
             "probabilities": ops.sigmoid(logits),
         }
-        super().__init__(images, outputs, **kwargs)
+        super().__init__(images, outputs, label_names=label_names, thresholds=thresholds, **kwargs)
         self.dtype_policy = dtype  # `compile` scales the loss under mixed_float16
 
         # === Config ===
@@ -117,15 +115,7 @@ class ResNetClassifier(MultiLabelClassifier):
         self.width = width
         self.output_stride = output_stride
         self.batch_norm_momentum = batch_norm_momentum
-        self.label_names = label_names
-        self.thresholds = thresholds
         self.image_fit = image_fit
-        self._policy = dtype
-
-    def check_inputs(self, inputs: Any) -> None:
-        """Raises a ValueError unless an array of images has the model's size and pixels."""
-        if isinstance(inputs, np.ndarray):
-            check_images(inputs, self.image_size)
 
     def get_config(self):
         return {
@@ -140,7 +130,7 @@ class ResNetClassifier(MultiLabelClassifier):
             "image_fit": self.image_fit,
             "name": self.name,
             "trainable": self.trainable,
-            "dtype": keras.dtype_policies.serialize(self._policy),
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             **self.inner_state_config(),
         }
 

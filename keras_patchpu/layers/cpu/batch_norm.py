@@ -10,9 +10,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     Same arguments, weights and results. On the TensorFlow and PyTorch backends training
     uses their fused kernels, one pass where Keras's composition takes several
-    (benchmarks/README.md). All else is Keras's own: JAX, inference, other inputs than maps
-    with the channels last, masks, and `center=False`, `scale=False`, `renorm` and
-    `synchronized`, which the kernels do not know.
+    (benchmarks/README.md); on PyTorch inference does so, too. All else is Keras's own: JAX,
+    inference on TensorFlow, other inputs than maps with the channels last, masks, and
+    `center=False`, `scale=False`, `renorm` and `synchronized`, which the kernels do not know.
 
     Args:
         **kwargs: As of `keras.layers.BatchNormalization`.

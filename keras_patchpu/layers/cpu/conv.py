@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_patchpu.layers.cpu.taps import padding
+
 
 @keras.saving.register_keras_serializable(package="keras_patchpu")
 class Conv(keras.layers.Conv2D):
@@ -48,7 +50,7 @@ def convolve(layer, inputs, kernel):
     maps = ops.cast(inputs, layer.compute_dtype).permute(0, 3, 1, 2)
     before, after = (0, 0), (0, 0)
     if layer.padding == "same":
-        before, after = zip(*map(_padding, maps.shape[2:], layer.kernel_size, layer.strides))
+        _, before, after = zip(*map(padding, maps.shape[2:], layer.kernel_size, layer.strides))
     if before != after:
         maps = functional.pad(maps, (before[1], after[1], before[0], after[0]))
         before = (0, 0)
@@ -62,9 +64,3 @@ def convolve(layer, inputs, kernel):
         groups=maps.shape[1] // kernel.shape[1],
     ).permute(0, 2, 3, 1)
     return outputs if layer.activation is None else layer.activation(outputs)
-
-
-def _padding(side, kernel_size, stride):
-    """Pixels before and after a side of a map, so that `ceil(side / stride)` come out."""
-    total = max(0, (-(-side // stride) - 1) * stride + kernel_size - side)
-    return total // 2, total - total // 2

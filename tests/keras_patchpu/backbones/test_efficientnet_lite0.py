@@ -23,7 +23,7 @@ def test_its_map(stride, features):
 
 
 def test_its_size():
-    # 4,652,008 is what the paper's authors count, moving statistics left out.
+    # As many numbers as the file of weights holds, moving statistics left out.
     model = efficientnet_lite0(weights=None, include_top=True)
     assert sum(np.prod(weight.shape) for weight in model.trainable_weights) == 4_652_008
 

@@ -267,7 +267,7 @@ def test_pixels_are_looked_at_once_and_not_in_every_epoch(model, monkeypatch):
     model.compile("sgd", WeakNegative(), **FEW_STEPS)
     counts = []
     monkeypatch.setattr(
-        "keras_patchpu.models.patch_classifier.check_images",
+        "keras_patchpu.models.image_classifier.check_images",
         lambda images, size: counts.append(len(images)),
     )
     data = (small_images()[:2], small_labels()[:2])

@@ -1,0 +1,19 @@
+"""What the classifiers of images share."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
+from keras_patchpu.utils.array_checks import check_images
+
+
+class ImageClassifier(MultiLabelClassifier):
+    """A `MultiLabelClassifier` of images of one size, with values from 0 to 255."""
+
+    image_size: tuple[int, int]
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises a ValueError unless an array of images has the model's size and pixels."""
+        if isinstance(inputs, np.ndarray):
+            check_images(inputs, self.image_size)
