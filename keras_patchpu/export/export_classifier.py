@@ -14,7 +14,8 @@ import numpy as np
 from keras_patchpu._version import __version__
 from keras_patchpu.export.check import largest_difference
 from keras_patchpu.export.graph import portable
-from keras_patchpu.models import MultiLabelClassifier, PatchClassifier, ResNetClassifier
+from keras_patchpu.models import MultiLabelClassifier
+from keras_patchpu.models.image_classifier import ImageClassifier
 from keras_patchpu.utils.validation import check_one_of
 from keras_patchpu.utils.whole_files import check_output, whole_file, whole_folder
 
@@ -50,12 +51,12 @@ def export_classifier(
     `assets.extra/metadata.json` in the folder of a SavedModel.
 
     Args:
-        model: `PatchClassifier` or `ResNetClassifier`.
+        model: `PatchClassifier`, `BackboneClassifier` or `ResNetClassifier`.
         path: Where to write; ends with .onnx for ONNX and .tflite for LiteRT. A SavedModel is a
             folder.
         format: `"onnx"`, `"tf_saved_model"` or `"litert"`. Defaults to `"onnx"`.
         attention: Whether there is a second output `attention`, `(batch, labels, patches)`,
-            which sums to 1 over patches. Needs a `PatchClassifier`. Defaults to `False`.
+            which sums to 1 over patches. A `ResNetClassifier` has none. Defaults to `False`.
         overwrite: Whether to replace what is at `path`. Defaults to `False`.
 
     Returns:
@@ -68,12 +69,13 @@ def export_classifier(
             has a part that the format cannot express, or comes out with other scores.
     """
     check_export(path, format, overwrite)
-    if not isinstance(model, (PatchClassifier, ResNetClassifier)):
+    if not isinstance(model, ImageClassifier):
         raise ValueError(
-            "Expected `model` to be a PatchClassifier or ResNetClassifier. Received: "
+            "Expected `model` to be a PatchClassifier, BackboneClassifier or ResNetClassifier. "
+            "Received: "
             f"{type(model).__name__}"
         )
-    if attention and not isinstance(model, PatchClassifier):
+    if attention and not hasattr(model, "patch_boxes"):
         raise ValueError(f"Expected no `attention`: a {type(model).__name__} has none")
     metadata = describe(model, attention)
     graph = portable(model, attention)
@@ -108,7 +110,7 @@ def describe(model: MultiLabelClassifier, attention: bool = False) -> dict[str, 
     """What a user of an exported file has to know.
 
     Args:
-        model: `PatchClassifier` or `ResNetClassifier`.
+        model: `PatchClassifier`, `BackboneClassifier` or `ResNetClassifier`.
         attention: Whether the file has the attention. Defaults to `False`.
 
     Returns:

@@ -38,7 +38,7 @@ def heat_of(model, outputs, image_size, index=None):
     """Heat maps of labels: of attention, or of a `ResNetClassifier` its Grad-CAM.
 
     Args:
-        model: `PatchClassifier` or `ResNetClassifier`.
+        model: `PatchClassifier`, `BackboneClassifier` or `ResNetClassifier`.
         outputs: Dict with its output `reason_of(model)`, as `model.explain` gives it; or,
             with `index`, with the rows that were kept.
         image_size: `(height, width)` that score maps are resized to.
@@ -63,10 +63,10 @@ def sharpened_heat_of(model, images):
 
     Each patch's attention times its own probability of the label, of patches at half the step,
     so with others between those that the model was trained on; of every level the sum, and of
-    these the product.
+    these the product. (The places of a `BackboneClassifier` are as they are.)
 
     Args:
-        model: `PatchClassifier`.
+        model: `PatchClassifier` or `BackboneClassifier`.
         images: A few images `(N, H, W, 3)`.
 
     Returns:
@@ -78,7 +78,12 @@ def sharpened_heat_of(model, images):
 
 
 def finer_model(model):
-    """A `PatchClassifier` with steps of half a patch, or of what they are if that is less."""
+    """A `PatchClassifier` with steps of half a patch, or of what they are if that is less.
+
+    Any other model as it is.
+    """
+    if not hasattr(model, "patch_extractor"):
+        return model
     extractor = model.patch_extractor
     half = max(1, extractor.patch_size // 2)
     return model.with_strides(min(half, extractor.strides or half))

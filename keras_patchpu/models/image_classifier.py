@@ -1,6 +1,6 @@
 """What the classifiers of images share."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,3 +17,7 @@ class ImageClassifier(MultiLabelClassifier):
         """Raises a ValueError unless an array of images has the model's size and pixels."""
         if isinstance(inputs, np.ndarray):
             check_images(inputs, self.image_size)
+
+    def fused(self) -> Self:
+        """The model to predict with: itself, where there is nothing to fold."""
+        return self

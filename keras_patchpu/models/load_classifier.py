@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_patchpu.models.backbone_classifier import BackboneClassifier
 from keras_patchpu.models.hub import PARTS, download, is_hub_address
 from keras_patchpu.models.model_archive import ARCHIVE_PARTS, read_config
 from keras_patchpu.models.multi_label_classifier import MultiLabelClassifier
@@ -21,18 +22,28 @@ from keras_patchpu.utils.whole_files import latest_folder
 
 MAX_BYTES = 2**31
 
-# What of Keras a classifier and what it was compiled with are made of. No layers: of those some
-# run code (Lambda), load other models (TFSMLayer) or read files (StringLookup). Keras's safe mode
-# refuses them today, but a `keras.config.enable_unsafe_deserialization()` anywhere in the process
-# wins over `safe_mode=True`, and Keras 3.12 loads a TFSMLayer in safe mode, too.
+# Layers of Keras that do arithmetic alone, of which backbones are made. Others run code (Lambda),
+# load other models (TFSMLayer) or read files (StringLookup). Keras's safe mode refuses them today,
+# but a `keras.config.enable_unsafe_deserialization()` anywhere in the process wins over
+# `safe_mode=True`, and Keras 3.12 loads a TFSMLayer in safe mode, too.
+_LAYERS = (
+    "InputLayer|Functional|Conv2D|DepthwiseConv2D|SeparableConv2D|Dense|EinsumDense"
+    "|BatchNormalization|LayerNormalization|GroupNormalization|UnitNormalization|Normalization"
+    "|Rescaling|Resizing|Activation|ReLU|LeakyReLU|PReLU|ELU|Softmax|Dropout|SpatialDropout[12]D"
+    "|Add|Average|Multiply|Subtract|Concatenate|Flatten|Reshape|Permute|ZeroPadding2D|Cropping2D"
+    "|UpSampling2D|(Global)?(Average|Max)Pooling2D|MultiHeadAttention"
+)
+# What of Keras a classifier and what it was compiled with are made of.
 _ALLOWED = re.compile(
     r"keras\.(DTypePolicy|(constraints|dtype_policies|initializers|losses|metrics|optimizers"
     r"|optimizers\.schedules|quantizers|regularizers)\.\w+"
+    rf"|(layers|models|src\.models\.functional)\.({_LAYERS})"
     # As Keras names its optimizers on PyTorch.
     r"|src\.backend\.torch\.optimizers\.torch_\w+\.\w+)"
 )
-_ARRAYS = ("__numpy__", "__tensor__")
+_VALUES = ("__numpy__", "__tensor__", "__keras_tensor__")
 _SHOWN = 300
+_KINDS = (PatchClassifier, BackboneClassifier, ResNetClassifier)
 
 
 def load_classifier(
@@ -46,7 +57,8 @@ def load_classifier(
 
     Nothing in the file is run: before Keras reads it, it must be a whole archive (or a folder of
     the same parts, as on the Hub) of a classifier whose configuration names nothing but Keras's
-    initializers, losses, metrics, optimizers and the like, and what was registered by
+    initializers, losses, metrics, optimizers, layers that do arithmetic alone and the like, and
+    what was registered by
     `keras.saving.register_keras_serializable`.
 
     Args:
@@ -57,7 +69,7 @@ def load_classifier(
         label_names: The labels that it must have, in their order, as a classifier without
             names has their number. Defaults to `None`: any.
         kinds: Class of the classifier, or tuple of classes. Defaults to `None`:
-            `PatchClassifier` or `ResNetClassifier`.
+            `PatchClassifier`, `BackboneClassifier` or `ResNetClassifier`.
         max_bytes: Largest size of the archive unpacked, and of the weights that its
             configuration declares. Defaults to 2 GiB. What is downloaded is looked at afterwards.
 
@@ -72,7 +84,7 @@ def load_classifier(
     """
     path = model_file(path)
     config = read_config(path, max_bytes)
-    _check_kind(path, config, kinds or (PatchClassifier, ResNetClassifier))
+    _check_kind(path, config, kinds or _KINDS)
     _check_declared(path, config, max_bytes)
     try:
         model = keras.saving.load_model(path, compile=compile, safe_mode=True)
@@ -197,7 +209,7 @@ def _named(value):
 
 def _named_here(value):
     name, module = value["class_name"], value.get("module")
-    if name in _ARRAYS:
+    if name in _VALUES:
         return name, True
     if not isinstance(name, str) or name.startswith("__"):
         return str(name), False

@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_patchpu.layers import (
     CodebookAttentionPool,
@@ -14,7 +13,7 @@ from keras_patchpu.layers import (
     SharedSoftmaxHead,
 )
 from keras_patchpu.layers.cpu import xla
-from keras_patchpu.models.block_outputs import PatchLogits, classified, pooled
+from keras_patchpu.models.block_outputs import classified_patches
 from keras_patchpu.models.fold_batch_norms import with_folded_batch_norms
 from keras_patchpu.models.image_classifier import ImageClassifier
 from keras_patchpu.utils.validation import check_one_of, checked_image_size
@@ -159,23 +158,15 @@ class PatchClassifier(ImageClassifier):
         images = keras.Input((*image_size, 3), dtype="float32", name="images")
         patches = patch_extractor(images)
         patch_embeddings = patch_embedder(patches)
-        image_embeddings, attention = pooled(pool, patch_embeddings)
-        probabilities, logits = classified(head, image_embeddings)
+        # (Random patches of a training step lie on no grid.)
+        grid = None
+        if max_patches_per_level is None:
+            grid = patch_extractor.grid(image_size).level_grids[0]
         outputs = {
             "patches": patches,
             "patch_embeddings": patch_embeddings,
-            "attention": attention,
-            "image_embeddings": image_embeddings,
-            "logits": logits,
-            "probabilities": probabilities,
+            **classified_patches(pool, head, patch_embeddings, grid),
         }
-        if hasattr(pool, "embed") and hasattr(head, "log_odds_of_all"):
-            outputs["patch_logits"] = PatchLogits(pool, head)(patch_embeddings)
-            if max_patches_per_level is None:
-                rows, columns = patch_extractor.grid(image_size).level_grids[0]
-                maps = ops.transpose(outputs["patch_logits"][:, :, : rows * columns], (0, 2, 1))
-                outputs["score_maps"] = ops.reshape(maps, (-1, rows, columns, num_labels))
-        outputs = {name: tensor for name, tensor in outputs.items() if tensor is not None}
         super().__init__(images, outputs, label_names=label_names, thresholds=thresholds, **kwargs)
 
         # === Attributes, and arguments that `get_config` reads from no layer ===
@@ -197,6 +188,11 @@ class PatchClassifier(ImageClassifier):
         codebook_initializer = getattr(pool, "codebook_initializer", codebook_initializer)
         self._codebook_initializer = keras.initializers.get(codebook_initializer)
         self._hidden_units = hidden_units
+
+    @property
+    def level_grids(self) -> list[tuple[int, int]]:
+        """`(rows, columns)` of the patches of every level, see `PatchGrid`."""
+        return self.patch_extractor.grid(self.image_size).level_grids
 
     @property
     def patch_boxes(self) -> np.ndarray:

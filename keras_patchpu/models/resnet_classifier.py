@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_patchpu.backbones.caffe_pixels import CaffePixels
 from keras_patchpu.models.image_classifier import ImageClassifier
 from keras_patchpu.utils.validation import (
     check_number,
@@ -94,7 +95,7 @@ class ResNetClassifier(ImageClassifier):
 
         # === Functional model ===
         images = keras.Input((*image_size, 3), dtype="float32", name="images")
-        features = feature_extractor(_Preprocess(dtype=dtype, name="preprocess")(images))
+        features = feature_extractor(CaffePixels(dtype=dtype, name="preprocess")(images))
         maps = ops.cast(scores(features), "float32")
         logits = ops.mean(maps, axis=(1, 2))
         outputs = {
@@ -140,19 +141,6 @@ class ResNetClassifier(ImageClassifier):
         model = cls(**{**config, "weights": None})
         model.weights_from = config["weights"]
         return model
-
-
-@keras.saving.register_keras_serializable(package="keras_patchpu")
-class _Preprocess(keras.layers.Layer):
-    """Pixels from 0 to 255 as the ImageNet weights of `keras.applications` want them."""
-
-    def call(self, images):
-        # (PyTorch cannot take steps backwards.)
-        images = ops.flip(ops.cast(images, "float32"), axis=-1)
-        return ops.cast(images - ops.array([103.939, 116.779, 123.68]), self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
 
 def _image_embeddings(features, maps):

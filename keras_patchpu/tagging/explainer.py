@@ -10,7 +10,6 @@ from PIL import Image
 from keras_patchpu.datasets.read_image import fit_image, placed, read_image
 from keras_patchpu.metrics import heat_pixels
 from keras_patchpu.metrics.model_heat import heat_of, sharpened_heat_of
-from keras_patchpu.models import PatchClassifier
 from keras_patchpu.tagging.tags import Tags, check_scores
 from keras_patchpu.utils.validation import MAX_PIXELS, check_positive_integer
 from keras_patchpu.visualize import attention_overlay
@@ -44,14 +43,14 @@ class Explainer:
     Threads take turns with the model, and each call returns what is its own.
 
     Args:
-        model: `PatchClassifier` or `ResNetClassifier`.
+        model: `PatchClassifier`, `BackboneClassifier` or `ResNetClassifier`.
         max_pixels: Largest image, see `read_image`. Defaults to `None`: 100 million.
 
     Attributes:
         views: Dict of the names of the heat maps that `overlay` lays over an image, to what
-            they are called on the page. Of a `PatchClassifier` `"all"`, the attention of all
-            patches added up; `"0"`, `"1"`, ..., that of the patches of one level, where there
-            are several; `"sharpened"`, as in reports. Of a `ResNetClassifier` `"grad_cam"`.
+            they are called on the page. `"all"`, the attention of all patches added up; `"0"`,
+            `"1"`, ..., that of the patches of one level, where there are several;
+            `"sharpened"`, as in reports. Of a `ResNetClassifier` `"grad_cam"` alone.
 
     Call arguments:
         source: Path of an image file, its bytes, or a uint8 array `(H, W, 3)`.
@@ -74,8 +73,8 @@ class Explainer:
         self.thresholds = None if model.thresholds is None else np.array(model.thresholds)
         self._lock = threading.Lock()
         self._trained = model
-        if isinstance(model, PatchClassifier):
-            grids = model.patch_extractor.grid(model.image_size).level_grids
+        if hasattr(model, "patch_boxes"):
+            grids = model.level_grids
             self._level = np.repeat(
                 np.arange(len(grids)), [rows * columns for rows, columns in grids]
             )

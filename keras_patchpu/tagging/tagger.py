@@ -10,10 +10,13 @@ import numpy as np
 from keras_patchpu.datasets.read_image import ImageError, fit_image, placed, read_image
 from keras_patchpu.metrics.heat_areas import peak_region
 from keras_patchpu.metrics.heat_grid import heat_grid, pixels_of_cells
-from keras_patchpu.models import PatchClassifier, load_classifier
+from keras_patchpu.models import BackboneClassifier, PatchClassifier, load_classifier
 from keras_patchpu.tagging.tags import Tags, check_scores, given_labels
 from keras_patchpu.utils.read_ahead import read_ahead
 from keras_patchpu.utils.validation import MAX_PIXELS, check_positive_integer
+
+# Classifiers that tell where labels are.
+WITH_ATTENTION = (PatchClassifier, BackboneClassifier)
 
 
 class Tagger:
@@ -26,8 +29,8 @@ class Tagger:
     The last batch is filled up, so that the model is compiled once.
 
     Args:
-        model: `PatchClassifier`, or path of a .keras file or of a run folder (its
-            last/model.keras), or `"hf://user/name"`, see `load_classifier`.
+        model: `PatchClassifier` or `BackboneClassifier`; or path of a .keras file or of a run
+            folder (its last/model.keras), or `"hf://user/name"`, see `load_classifier`.
         top_k: Labels an image, at most. Defaults to `None`: 3 without thresholds, no limit
             with them.
         batch_size: Images predicted at once. Defaults to `16`.
@@ -55,7 +58,7 @@ class Tagger:
 
     def __init__(
         self,
-        model: PatchClassifier | str | os.PathLike,
+        model: PatchClassifier | BackboneClassifier | str | os.PathLike,
         top_k: int | None = None,
         batch_size: int = 16,
         max_pixels: int | None = None,
@@ -70,10 +73,11 @@ class Tagger:
         if workers is not None:
             check_positive_integer("workers", workers)
         if isinstance(model, (str, os.PathLike)):
-            model = load_classifier(model, compile=False, kinds=PatchClassifier)
-        if not isinstance(model, PatchClassifier):
+            model = load_classifier(model, compile=False, kinds=WITH_ATTENTION)
+        if not isinstance(model, WITH_ATTENTION):
             raise ValueError(
-                "Expected `model` to be a PatchClassifier or the path of a saved one. Received: "
+                "Expected `model` to be a PatchClassifier or BackboneClassifier, or the path of a "
+                f"saved one. Received: "
                 f"{type(model).__name__}"
             )
         self.top_k = top_k

@@ -8,6 +8,7 @@ import json
 import math
 import operator
 import statistics
+import typing
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
@@ -143,15 +144,21 @@ def _of_runs(reports, environment, heat):
 
 
 def _other_settings(settings):
-    unused = {"patch": "resnet", "resnet": "patch"}[settings["model"]]
     other = {
         field.name: settings[field.name]
         for field in dataclasses.fields(TrainConfig)
         if not field.metadata["in_card"]
-        and field.metadata["of"] != unused
+        and _is_read(field.metadata["of"], settings["model"])
         and settings.get(field.name, field.default) != field.default
     }
     return ", ".join(f"`{key}: {value}`" for key, value in other.items())
+
+
+def _is_read(of, model):
+    """Whether a setting that models of these names read is read by a model."""
+    models = typing.get_args(TrainConfig.__annotations__["model"])
+    of = set((of or "").split(", "))
+    return model in of or not of & set(models)
 
 
 def _results(reports, heat):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_patchpu.datasets import Digits, list_images, load_digit_scenes
 from keras_patchpu.datasets.read_image import ImageError, read_image
-from patchpu.training.config import read_settings
+from patchpu.training.run_files import read_settings
 
 _MOST = 24
 _SMALL_SIDE = 128

@@ -11,8 +11,7 @@ import pandas as pd
 
 from keras_patchpu.utils.whole_files import write_whole
 from patchpu.grids.table import notes, table
-from patchpu.training.config import differences
-from patchpu.training.run_files import finished_report, read_environment
+from patchpu.training.run_files import differences, finished_report, read_environment
 
 COLUMNS = (
     "name",

@@ -13,9 +13,13 @@ import yaml
 from keras_patchpu.utils.whole_files import write_whole
 from patchpu.grids.ledger import line_differences, lines_by_run, read_ledger, write_ledger
 from patchpu.grids.progress import GridProgress
-from patchpu.training.config import differences
 from patchpu.training.lock import lock_folder
-from patchpu.training.run_files import finished_report, read_environment, saved_settings
+from patchpu.training.run_files import (
+    differences,
+    finished_report,
+    read_environment,
+    saved_settings,
+)
 from patchpu.training.signals import collected_signals
 
 _SECONDS_BETWEEN_LOOKS = 0.2

@@ -4,9 +4,9 @@ import numpy as np
 
 from keras_patchpu.datasets.table import load_table
 from keras_patchpu.metrics import choose_thresholds
-from keras_patchpu.models import PatchClassifier
 from keras_patchpu.models.load_classifier import load_classifier, model_file
 from keras_patchpu.tagging import Tagger
+from keras_patchpu.tagging.tagger import WITH_ATTENTION
 from keras_patchpu.utils.whole_files import save_whole
 
 
@@ -37,7 +37,7 @@ def store_thresholds(
             f"Received: {model_path}. Save its model in a file of your own: "
             f'load_classifier("{model_path}").save("model.keras")'
         )
-    model = load_classifier(path, kinds=PatchClassifier)
+    model = load_classifier(path, kinds=WITH_ATTENTION)
     table = load_table(
         table_path,
         unlisted="absent",

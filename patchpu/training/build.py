@@ -5,9 +5,13 @@ import os
 
 import keras
 
-from keras_patchpu.models import PatchClassifier, ResNetClassifier
+from keras_patchpu import backbones
+from keras_patchpu.models import BackboneClassifier, PatchClassifier, ResNetClassifier
 from keras_patchpu.optimizers import Lamb
 from patchpu.training.losses import LOSSES
+
+# The class of each value of the setting `model`.
+MODELS = {"patch": PatchClassifier, "backbone": BackboneClassifier, "resnet": ResNetClassifier}
 
 
 def make_deterministic():
@@ -55,14 +59,27 @@ def make_model(config, num_labels, label_names=None):
     initializer = None
     if config.codebook_std is not None:
         initializer = keras.initializers.RandomNormal(stddev=config.codebook_std)
+    common |= {
+        "num_downsamples": config.num_downsamples,
+        "features": config.features,
+        "hidden_units": config.hidden_units if config.feed_forward else None,
+        "codebook_initializer": initializer,
+    }
+    if config.model == "backbone":
+        backbone = backbones.load(
+            config.backbone,
+            # Smaller copies go through it, too.
+            None if config.num_downsamples else common["image_size"],
+            stride=config.backbone_stride,
+            weights=None if config.backbone_weights == "none" else config.backbone_weights,
+        )
+        return BackboneClassifier(
+            backbone=backbone, feature_dropout=config.feature_dropout, **common
+        )
     return PatchClassifier(
         patch_size=config.patch_size,
-        num_downsamples=config.num_downsamples,
         strides=config.strides,
         max_patches_per_level=config.max_patches_per_level,
-        features=config.features,
-        hidden_units=config.hidden_units if config.feed_forward else None,
-        codebook_initializer=initializer,
         seed=config.seed,
         **common,
     )

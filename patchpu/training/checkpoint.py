@@ -6,10 +6,11 @@ import time
 import keras
 import numpy as np
 
-from keras_patchpu.models import PatchClassifier, ResNetClassifier, load_classifier
+from keras_patchpu.models import load_classifier
 from keras_patchpu.utils import distribution
 from keras_patchpu.utils.validation import FileError
 from keras_patchpu.utils.whole_files import save_whole, whole_folder
+from patchpu.training.build import MODELS
 from patchpu.training.metrics_file import read_metrics, score_of
 from patchpu.training.progress import Progress
 
@@ -27,6 +28,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: `RunFolder`.
+        saved_model: The model of the run, compiled. What is fit may be a part of it.
         memory: What the loss remembers of earlier epochs, `PredictionAverages` or
             `PseudoLabels`; or `None`. Not to be given to `fit` beside this callback.
         steps_per_epoch: Batches of a whole epoch.
@@ -44,9 +46,10 @@ class Checkpoint(keras.callbacks.Callback):
         SystemExit: In training, code 128 + the signal's number once all is saved.
     """
 
-    def __init__(self, folder, memory, steps_per_epoch, monitor, minutes, stopping=()):
+    def __init__(self, folder, saved_model, memory, steps_per_epoch, monitor, minutes, stopping=()):
         super().__init__()
         self.folder = folder
+        self.saved_model = saved_model
         self.memory = memory
         self.steps_per_epoch = steps_per_epoch
         self.monitor = monitor
@@ -55,21 +58,16 @@ class Checkpoint(keras.callbacks.Callback):
         self.progress = Progress()
         self.rows = []
 
-    def load(self, config, label_names):
-        """Takes up the run from the last checkpoint.
+    def load(self, config):
+        """Takes up the run from the last checkpoint, which the model was loaded from.
 
         Args:
             config: `TrainConfig`.
-            label_names: The labels that the model must have.
-
-        Returns:
-            The model, compiled.
 
         Raises:
             FileError: A file of the checkpoint, or `metrics.csv`, is missing or damaged.
         """
-        last = self.folder / "last"
-        model = load_last(self.folder, config, label_names)
+        last, model = self.folder / "last", self.saved_model
         iterations = 0
         if model.compiled:
             iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
@@ -85,7 +83,6 @@ class Checkpoint(keras.callbacks.Callback):
             self.memory.load(last)
         columns = ("epoch", "loss", self.monitor, "seconds")
         self.rows = read_metrics(self.folder / "metrics.csv", progress.epochs, columns)
-        return model
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -123,7 +120,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder.write_metrics(self.rows)
         if self.folder.writes and row[self.monitor] > best_before:
             with distribution.alone():
-                save_whole(self.folder / "best.keras", self.model)
+                save_whole(self.folder / "best.keras", self.saved_model)
         self._save(Progress(epoch + 1), self.steps_per_epoch, self._agreed_signal())
 
     def _agreed_signal(self):
@@ -131,11 +128,11 @@ class Checkpoint(keras.callbacks.Callback):
         return max(distribution.gathered(self.stopping[0] if self.stopping else 0))
 
     def _save(self, progress, step, stopping):
-        self._check_weights(step)
+        self._check_weights(step)  # on JAX this brings the trained values into the layers, too
         if self.folder.writes:
             with distribution.alone(), whole_folder(self.folder / "last") as path:
                 path.mkdir()
-                self.model.save(path / "model.keras")
+                self.saved_model.save(path / "model.keras")
                 if self.memory is not None:
                     self.memory.save(path)
                 progress.save(path)
@@ -179,8 +176,8 @@ def load_last(folder, config, label_names):
     Raises:
         FileError: Its file is damaged, or holds another model.
     """
-    kind = {"patch": PatchClassifier, "resnet": ResNetClassifier}[config.model]
-    model = load_classifier(folder / "last" / "model.keras", True, label_names, kind)
+    path = folder / "last" / "model.keras"
+    model = load_classifier(path, True, label_names, MODELS[config.model])
     if config.xla != "auto":
         model.jit_compile = config.jit_compile
     return model

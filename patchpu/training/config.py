@@ -61,9 +61,10 @@ class TrainConfig:
         False, "Crop training images at random; flip and colour them too, but not digits."
     )
     max_pixels: int = setting(100_000_000, "Larger images are refused.", minimum=1)
-    model: Literal["patch", "resnet"] = setting(
+    model: Literal["patch", "backbone", "resnet"] = setting(
         "patch",
-        "`patch` the paper's network, `resnet` the ResNet-50 it is compared with.",
+        "`patch` the paper's network; `backbone` its blocks 3 to 5 over a pretrained network; "
+        "`resnet` the ResNet-50 it is compared with.",
         decides="both",
     )
     loss: str = setting("wn", "Loss", decides="both", choices=LOSSES, in_card=True)
@@ -130,7 +131,7 @@ class TrainConfig:
     )
     patch_size: int = setting(64, "Side of a patch in pixels.", decides="both", of="patch")
     num_downsamples: int = setting(
-        3, "Smaller copies of the image, each half the side.", decides="both", of="patch"
+        3, "Smaller copies of the image, each half the side.", decides="both", of="patch, backbone"
     )
     strides: int | None = setting(
         None,
@@ -144,19 +145,21 @@ class TrainConfig:
         decides="both",
         of="patch",
     )
-    features: int = setting(256, "Size of the embeddings.", decides="both", of="patch")
-    hidden_units: int = setting(256, "Neurons of the pooling MLP.", decides="both", of="patch")
+    features: int = setting(256, "Size of the embeddings.", decides="both", of="patch, backbone")
+    hidden_units: int = setting(
+        256, "Neurons of the pooling MLP.", decides="both", of="patch, backbone"
+    )
     feed_forward: bool = setting(
-        True, "Whether an MLP follows the pooling, eq. (2).", decides="both", of="patch"
+        True, "Whether an MLP follows the pooling, eq. (2).", decides="both", of="patch, backbone"
     )
     codebook_std: float | None = setting(
         None,
         "Standard deviation of the initial codebook; features ** -0.5 by default.",
-        of="patch",
+        of="patch, backbone",
         above=0,
     )
     codebook_rate: float = setting(
-        1.0, "Factor of the learning rate for the codebook.", of="patch", minimum=0
+        1.0, "Factor of the learning rate for the codebook.", of="patch, backbone", minimum=0
     )
     batch_norm_momentum: float = setting(0.99, "Of the running statistics.")
     theta: float = setting(0.0, "Similarity threshold of the weak negatives, eq. (7).", of="loss")
@@ -194,6 +197,28 @@ class TrainConfig:
         in_card=True,
         minimum=0,
         maximum=1,
+    )
+    backbone: str = setting(
+        "efficientnet_lite0", "Name of the pretrained network.", decides="both", of="backbone"
+    )
+    backbone_weights: Literal["imagenet", "none"] = setting(
+        "imagenet", "`imagenet`, or `none`: random ones.", of="backbone"
+    )
+    backbone_stride: Literal[32, 16, 8] = setting(
+        32, "Pixels to one place of its feature map: 32, 16 or 8.", decides="both", of="backbone"
+    )
+    feature_dropout: float = setting(
+        0.5,
+        "Share of its features that training leaves out, of an image at all places alike.",
+        of="backbone",
+        minimum=0,
+        below=1,
+    )
+    augmented_copies: int = setting(
+        4,
+        "With --augment: random copies of each training image that its features are kept of.",
+        of="backbone",
+        minimum=1,
     )
     resnet_width: float = setting(
         1.0, "Factor of the ResNet's numbers of channels.", decides="both", of="resnet"
@@ -249,38 +274,3 @@ def names_of_settings(decided):
     """Names of the settings that decide the `"result"`, or the `"speed"` of a step."""
     fields = dataclasses.fields(TrainConfig)
     return [field.name for field in fields if field.metadata["decides"] in (decided, "both")]
-
-
-def read_settings(path):
-    """The mapping in a run's config.yaml, or `None` if there is no such file.
-
-    Raises:
-        FileError: It is damaged, or no mapping.
-    """
-    # Not above: it imports Keras, for which `patchpu train --help` would wait.
-    from keras_patchpu.utils.validation import FileError
-
-    path = pathlib.Path(path)
-    if not path.exists():
-        return None
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} is damaged: {error}") from error
-    if not isinstance(settings, dict):
-        raise FileError(
-            f"Expected {path} to hold the settings of a run. Received: {str(settings)[:80]!r}"
-        )
-    return settings
-
-
-def differences(config, saved, place="folder"):
-    """How saved settings differ from those of a `TrainConfig`: list of strings."""
-    # Settings that a run of an earlier version did not have had the value of their default.
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
-    saved = {**defaults, **saved}
-    return [
-        f"{name}: {saved[name]!r} in the {place}, {value!r} now"
-        for name, value in config.settings().items()
-        if saved[name] != value
-    ]

@@ -92,6 +92,23 @@ class RunData:
             return self._file_batches(self.validation, config)
         return self.validation.images
 
+    def read_once(self, config, validation=False, copy=0):
+        """Yields numbers `(B,)` of images and the images `(B, H, W, 3)`, each image once.
+
+        Args:
+            config: `TrainConfig`.
+            validation: Whether of the validation images, not of the training images.
+            copy: Which of the random copies of the training images; 0 are they themselves.
+        """
+        images = self.validation if validation else self.train
+        options = {"seed": config.seed, "epoch": copy, "augment": copy > 0}
+        if isinstance(images, ImageFiles):
+            batches = self._file_batches(images, config, cache_bytes=0, **options)
+        else:
+            batches = ImageBatches(images.images, images.labels, config.batch_size, **options)
+        for index in range(len(batches)):
+            yield batches.numbers(index), batches[index][0]
+
     def check_images(self, config):
         """Reads every image once; names those that cannot be read."""
         for files in (self.train, self.validation):

@@ -36,13 +36,14 @@ class Explained:
     index: np.ndarray
 
 
-def explain_validation(config, model, data):
-    """`Explained` of all validation images, batch by batch."""
-    labels, images = data.validation.labels, data.validation_images(config)
+def explain_validation(config, model, data, seen=None):
+    """`Explained` of all validation images, batch by batch; `seen` as of `write_report`."""
+    predicting, inputs = seen or (model, data)
+    labels, images = data.validation.labels, inputs.validation_images(config)
     reason = reason_of(model)
     scores, why, start = [], [], 0
     for batch in _batches(images):
-        outputs = model.explain(batch, ("probabilities", reason))
+        outputs = predicting.explain(batch, ("probabilities", reason))
         values = outputs[reason]
         if reason == "score_maps":
             values = np.moveaxis(values, -1, 1)  # image and label first
@@ -56,7 +57,7 @@ def explain_validation(config, model, data):
     return Explained(scores, {reason: np.concatenate(why)}, index)
 
 
-def sharpened_heat(config, model, data, index):
+def sharpened_heat(config, model, data, index, seen=None):
     """Heat of the validation images that says more exactly than attention where labels are.
 
     Each patch's attention times its own probability of the label, of patches at half the step,
@@ -65,19 +66,21 @@ def sharpened_heat(config, model, data, index):
 
     Args:
         config: `TrainConfig`.
-        model: `PatchClassifier`.
+        model: `PatchClassifier` or `BackboneClassifier`.
         data: `RunData`.
         index: As of `Explained`.
+        seen: As of `write_report`, of a `BackboneClassifier`.
 
     Returns:
         `AttentionHeat` of the labels that `index` has.
     """
     finer = finer_model(model)
+    predicting, inputs = (finer, data) if finer is not model else seen or (model, data)
     weights, start = [], 0
-    for batch in _batches(data.validation_images(config)):
+    for batch in _batches(inputs.validation_images(config)):
         # There are up to four times as many patches.
         for images in np.array_split(batch, min(4, len(batch))):
-            found = sharpened_attention(finer, images)
+            found = sharpened_attention(predicting, images)
             weights.append(found[index[start : start + len(images)] >= 0])
             start += len(images)
     weights = np.concatenate(weights)
@@ -113,7 +116,7 @@ def has_boxes(validation):
     return validation.boxes is not None and any(np.any(boxes) for boxes in validation.boxes)
 
 
-def measure_places(config, model, data, explained, boxes):
+def measure_places(config, model, data, explained, boxes, seen=None):
     """Where the heat of the validation images lies: `measure_heat`, and of what else there is.
 
     Returns:
@@ -124,7 +127,7 @@ def measure_places(config, model, data, explained, boxes):
     heat = heat_of(model, explained.why, (side, side), explained.index)
     places = measure_heat(heat, data, explained, boxes)
     if reason_of(model) == "attention":
-        heat = sharpened_heat(config, model, data, explained.index)
+        heat = sharpened_heat(config, model, data, explained.index, seen)
         places["sharpened"] = measure_heat(heat, data, explained, boxes)
         del places["sharpened"]["pairs"]
     return places

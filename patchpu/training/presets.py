@@ -1,4 +1,4 @@
-"""Settings by data set where they differ from the paper's."""
+"""Settings by data set and model where they differ from the paper's."""
 
 PRESETS = {
     # Command: python train.py. Chosen by measurement, see results/digits/README.md.
@@ -28,3 +28,18 @@ PRESETS = {
     "voc": {"expected_positives": 1.38},
     "coco": {"expected_positives": 2.92},
 }
+# Of any data set; chosen on photographs, see results/photographs/README.md.
+BACKBONE_PRESET = {
+    "epochs": 20,
+    "learning_rate": 0.003,
+    "schedule": "cosine",
+    "image_size": 224,
+    "num_downsamples": 0,
+    "codebook_std": 0.02,
+    "batch_norm_momentum": 0.9,
+}
+
+
+def preset(dataset, model):
+    """Settings of a data set and of the model that is trained on it."""
+    return {**PRESETS[dataset], **(BACKBONE_PRESET if model == "backbone" else {})}

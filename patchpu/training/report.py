@@ -26,7 +26,7 @@ from patchpu.training.report_page import heat_name, report_page
 _NUM_PICTURES = 12
 
 
-def write_report(folder, config, model, data, rows):
+def write_report(folder, config, model, data, rows, seen=None):
     """Writes `report.json`, `report.md` and the pictures that it shows.
 
     `curves.png` and `attention.png`; `located.png` where the validation images have boxes, as
@@ -43,6 +43,8 @@ def write_report(folder, config, model, data, rows):
             Grad-CAM.
         data: `RunData`.
         rows: One dict for each epoch, as in `metrics.csv`.
+        seen: Pair of what predicts the same as `model`, and the `RunData` that it predicts from:
+            features that are computed already. Defaults to `None`: `model` and `data`.
 
     Returns:
         The content of `report.json`: `"val_mAP"`, `"best_epoch"`, `"metrics"` (see
@@ -56,17 +58,18 @@ def write_report(folder, config, model, data, rows):
     places = boxes = None
     if has_boxes(validation):
         boxes = seen_boxes(config, data)
-        explained = explain_validation(config, model, data)
+        explained = explain_validation(config, model, data, seen)
         scores = explained.scores
     else:
-        scores = model.predict(data.validation_images(config), verbose=0)
+        predicting, inputs = seen or (model, data)
+        scores = predicting.predict(inputs.validation_images(config), verbose=0)
     metrics = observed = None
     if data.fully_annotated:
         metrics = label_metrics(validation.labels, scores, names)
     else:
         observed = observed_metrics(validation.labels, scores)
     if boxes is not None:
-        places = measure_places(config, model, data, explained, boxes)
+        places = measure_places(config, model, data, explained, boxes, seen)
         picture = _located_picture(config, model, data, explained, boxes, places.pop("pairs"))
         folder.save_picture(picture, "located.png")
     negatives = _weak_negatives(rows)

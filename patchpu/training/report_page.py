@@ -159,4 +159,4 @@ def _metrics_lines(metrics):
 
 def heat_name(config):
     """What tells where a model's labels are."""
-    return "attention" if config.model == "patch" else "Grad-CAM"
+    return "Grad-CAM" if config.model == "resnet" else "attention"

@@ -14,6 +14,7 @@ from patchpu.training.build import (
 from patchpu.training.callbacks import loss_targets, make_evaluation, make_memory, make_quality
 from patchpu.training.checkpoint import Checkpoint, RestOfEpoch, load_last
 from patchpu.training.data import load_data
+from patchpu.training.features import remove_features, with_features
 from patchpu.training.losses import LOSSES
 from patchpu.training.report import write_report
 from patchpu.training.run_folder import RunFolder
@@ -92,34 +93,47 @@ def run(config, folder, data, verbose="auto", stopping=(), callbacks=()):
     try:
         keras.utils.set_random_seed(config.seed)
         steps_per_epoch = math.ceil(len(data.observed) / config.batch_size)
-        evaluation = make_evaluation(config, data)
-        memory = make_memory(config, data, folder)
-        checkpoint = Checkpoint(
-            folder, memory, steps_per_epoch, evaluation.name, config.checkpoint_minutes, stopping
-        )
         label_names = data.validation.label_names
-
         if config.resume:
             folder.copy_from_first()
-        if config.resume and (folder / "last").exists():
-            model = checkpoint.load(config, label_names)
+        resumes = config.resume and (folder / "last").exists()
+        if resumes:
+            model = load_last(folder, config, label_names)
         else:
             model = _new_model(config, data, steps_per_epoch)
+        fitted, seen = _fitted(config, folder, model, data)
+
+        evaluation = make_evaluation(config, seen)
+        memory = make_memory(config, seen, folder)
+        checkpoint = Checkpoint(
+            folder,
+            model,
+            memory,
+            steps_per_epoch,
+            evaluation.name,
+            config.checkpoint_minutes,
+            stopping,
+        )
+        if resumes:
+            checkpoint.load(config)
         if memory is not None:
-            memory.set_model(model)  # batches ask it for targets before Keras does so
+            memory.set_model(fitted)  # batches ask it for targets before Keras does so
 
         # At the end of an epoch, in this order: what adds to the logs, what reads them, what saves.
-        fitted = [evaluation, make_quality(config, data, model.loss)]
-        fitted += [tensorboard(folder / "tensorboard")] if config.tensorboard else []
-        fitted += [*callbacks, checkpoint]
-        _fit(config, data, model, checkpoint, list(filter(None, fitted)), verbose)
+        called = [evaluation, make_quality(config, seen, model.loss)]
+        called += [tensorboard(folder / "tensorboard")] if config.tensorboard else []
+        called += [*callbacks, checkpoint]
+        _fit(config, seen, fitted, checkpoint, list(filter(None, called)), verbose)
 
         if distribution.num_devices():
             distribution.leave()
             if not folder.writes:
                 return None
             model = load_last(folder, config, label_names)
-        return write_report(folder, config, model, data, checkpoint.rows)
+            fitted = model.on_features() if fitted is not model else model
+        report = write_report(folder, config, model, data, checkpoint.rows, (fitted, seen))
+        remove_features(folder)
+        return report
     finally:
         folder.release()
 
@@ -134,6 +148,16 @@ def _new_model(config, data, steps_per_epoch):
     optimizer = make_optimizer(config, steps_per_epoch)
     model.compile(optimizer, loss, jit_compile=config.jit_compile)
     return model
+
+
+def _fitted(config, folder, model, data):
+    """What is fit to what: the model to its data, or what follows a backbone to its features."""
+    if config.model != "backbone":
+        return model, data
+    fitted = model.on_features()
+    # The same optimizer: a saved model has its state.
+    fitted.compile(model.optimizer, model.loss, jit_compile=config.jit_compile)
+    return fitted, with_features(config, model, data, folder)
 
 
 def _fit(config, data, model, checkpoint, callbacks, verbose):

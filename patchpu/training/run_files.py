@@ -1,9 +1,10 @@
 """What the folder of a run tells those who only read it."""
 
+import dataclasses
 import json
 import pathlib
 
-from patchpu.training.config import read_settings
+import yaml
 
 
 def saved_settings(folder):
@@ -35,3 +36,38 @@ def finished_report(folder):
 def read_environment(folder):
     """Where a run was begun: its command, commit, backend, machine and versions."""
     return json.loads(pathlib.Path(folder, "environment.json").read_text())
+
+
+def read_settings(path):
+    """The mapping in a run's config.yaml, or `None` if there is no such file.
+
+    Raises:
+        FileError: It is damaged, or no mapping.
+    """
+    # Not above: it imports Keras, for which `patchpu train --help` would wait.
+    from keras_patchpu.utils.validation import FileError
+
+    path = pathlib.Path(path)
+    if not path.exists():
+        return None
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FileError(f"{path} is damaged: {error}") from error
+    if not isinstance(settings, dict):
+        raise FileError(
+            f"Expected {path} to hold the settings of a run. Received: {str(settings)[:80]!r}"
+        )
+    return settings
+
+
+def differences(config, saved, place="folder"):
+    """How saved settings differ from those of a `TrainConfig`: list of strings."""
+    # Settings that a run of an earlier version did not have had the value of their default.
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    saved = {**defaults, **saved}
+    return [
+        f"{name}: {saved[name]!r} in the {place}, {value!r} now"
+        for name, value in config.settings().items()
+        if saved[name] != value
+    ]

@@ -14,10 +14,9 @@ import keras
 
 from keras_patchpu.utils import distribution
 from keras_patchpu.utils.whole_files import remove_unfinished, whole_file, write_whole
-from patchpu.training.config import differences
 from patchpu.training.lock import lock_folder
 from patchpu.training.progress import Progress
-from patchpu.training.run_files import saved_settings
+from patchpu.training.run_files import differences, saved_settings
 
 
 class RunFolder:

@@ -14,9 +14,9 @@ def setting(default, help, decides="result", of=None, choices=None, in_card=Fals
         help: What it means, in a sentence or two.
         decides: `"result"`, `"speed"` of a step, `"both"`, or `"place"`: where and how the run is
             kept. Defaults to `"result"`.
-        of: What alone reads it: `"patch"` or `"resnet"` (models), `"digits"`, `"voc, coco"` or
-            `"table"` (data sets), or `"loss"`: the losses whose row names it. Defaults to `None`:
-            every run.
+        of: What alone reads it: one or more of `"patch"`, `"backbone"` and `"resnet"` (models),
+            with commas; `"digits"`, `"voc, coco"` or `"table"` (data sets); or `"loss"`: the
+            losses whose row names it. Defaults to `None`: every run.
         choices: Dict from allowed values to objects with a `title`. Defaults to `None`: those of
             the type.
         in_card: Whether a model card tells it in words of its own or, as a path, not at all.

@@ -31,6 +31,12 @@ def initializer(seed=1):
     return keras.initializers.RandomNormal(stddev=0.3, seed=seed)
 
 
+def small_backbone():
+    """From images of any size to a map of features at every eighth pixel."""
+    images = keras.Input((None, None, 3))
+    return keras.Model(images, keras.layers.Conv2D(4, 8, 8, padding="same")(images))
+
+
 def bad_values(values, *arguments):
     return [(argument, value) for argument in arguments for value in values]
 
@@ -158,7 +164,7 @@ CASES = [
         {"num_images": 4, "num_labels": 3, "seed": 7},
         bad=[],
     ),
-    Case(registered("_Preprocess"), {}, bad=[], inputs=(4, 5, 3), of_keras=keras.layers.Layer),
+    Case(registered("CaffePixels"), {}, bad=[], inputs=(4, 5, 3), of_keras=keras.layers.Layer),
     Case(
         models.PatchClassifier,
         {
@@ -203,6 +209,38 @@ CASES = [
         ],
         inputs=(48, 52, 3),
         sublayers=1 + 1 + 46 + 1 + 1 + 2 + 1,
+    ),
+    Case(
+        models.BackboneClassifier,
+        {
+            "num_labels": 3,
+            "backbone": small_backbone(),
+            "image_size": (32, 40),
+            "num_downsamples": 1,
+            "downsample_ratio": 3,
+            "num_prefix_tokens": 0,
+            "features": 6,
+            "hidden_units": 5,
+            "feature_dropout": 0.25,
+            "codebook_initializer": initializer(),
+            "batch_norm_momentum": 0.9,
+            "label_names": ("a", "b", "c"),
+            "thresholds": (0.1, 0.5, 0.9),
+            "image_fit": "pad",
+        },
+        bad=[
+            *bad_values(NOT_POSITIVE_INTEGERS, "num_labels", "features", "hidden_units"),
+            *bad_values([48, (48,), (48, 52, 3), (48, None), (48.0, 52)], "image_size"),
+            *bad_values([-1, 1.5], "num_downsamples", "num_prefix_tokens"),
+            *bad_values([1, 0, 2.0, None], "downsample_ratio"),
+            *bad_values([-0.1, 1.0, NAN, None], "feature_dropout"),
+            *bad_values(NOT_MOMENTUMS, "batch_norm_momentum"),
+            ("label_names", ("a", "b", "b")),
+            ("thresholds", (0.1, 0.5, 2)),
+            ("image_fit", "crop"),
+        ],
+        inputs=(32, 40, 3),
+        sublayers=3,
     ),
     Case(
         models.ResNetClassifier,

@@ -24,7 +24,7 @@ OF_TENSORS = {"MultiLabelClassifier", "LabelClassifier"}  # the latter is its re
 BASES = {"MultiLabelLoss"}
 
 # Whose arguments are checked elsewhere, see their cases.
-CHECKED_ELSEWHERE = {"BatchNorm", "Conv", "DepthwiseConv", "LabelEstimator", "_Preprocess"}
+CHECKED_ELSEWHERE = {"BatchNorm", "Conv", "DepthwiseConv", "LabelEstimator", "CaffePixels"}
 
 
 def cases(*kinds):
