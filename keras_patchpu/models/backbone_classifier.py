@@ -116,14 +116,18 @@ class BackboneClassifier(ImageClassifier):
 
         # === Places of all resolutions, side by side ===
         images = keras.Input((*image_size, 3), dtype="float32", name="images")
+        in_inference = _InInference(backbone, dtype=dtype, name="backbone_in_inference")
         places, grids, copy = [], [], images
         for level in range(num_downsamples + 1):
             if level:
                 copy = keras.layers.AveragePooling2D(
                     downsample_ratio, dtype="float32", name=f"smaller_{level}"
                 )(copy)
-            at_level, grid = _places(backbone, copy, num_prefix_tokens)
-            places.append(at_level)
+            found = in_inference(copy)
+            grid = _grid_of(found, copy, num_prefix_tokens)
+            if len(found.shape) == 4:
+                found = ops.reshape(found, (-1, grid[0] * grid[1], found.shape[3]))
+            places.append(found[:, num_prefix_tokens:] if num_prefix_tokens else found)
             grids.append(grid)
         patch_features = ops.concatenate(places, axis=1) if num_downsamples else places[0]
 
@@ -246,9 +250,19 @@ def _image_size_of(backbone):
     return size
 
 
-def _places(backbone, images, num_prefix_tokens):
-    """Features `(B, P, C)` of the places of an image, and their `(rows, columns)`."""
-    found = backbone(images, training=False)
+class _InInference(keras.layers.Layer):
+    """Calls a layer in inference, whatever the model around it does."""
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs, training=False)
+
+
+def _grid_of(found, images, num_prefix_tokens):
+    """`(rows, columns)` of the places of what a backbone gives for images."""
     shape: tuple = getattr(found, "shape", ())
     if len(shape) not in (3, 4) or None in shape[1:]:
         raise ValueError(
@@ -256,8 +270,7 @@ def _places(backbone, images, num_prefix_tokens):
             f"known size for images of {images.shape[1:3]} pixels. Received: {found}"
         )
     if len(shape) == 4:
-        rows, columns = shape[1:3]
-        return ops.reshape(found, (-1, rows * columns, shape[3])), (rows, columns)
+        return shape[1:3]
     count = shape[1] - num_prefix_tokens
     rows = round((max(count, 0) * images.shape[1] / images.shape[2]) ** 0.5)
     if not rows or count % rows:
@@ -266,4 +279,4 @@ def _places(backbone, images, num_prefix_tokens):
             f"`num_prefix_tokens`. Received: {shape[1]} tokens, "
             f"num_prefix_tokens={num_prefix_tokens}"
         )
-    return found[:, num_prefix_tokens:], (rows, count // rows)
+    return rows, count // rows

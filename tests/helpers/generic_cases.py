@@ -32,9 +32,12 @@ def initializer(seed=1):
 
 
 def small_backbone():
-    """From images of any size to a map of features at every eighth pixel."""
-    images = keras.Input((None, None, 3))
-    return keras.Model(images, keras.layers.Conv2D(4, 8, 8, padding="same")(images))
+    """From images of any size to tokens for every eighth pixel, one more in front of them."""
+    images = keras.Input((None, None, 3), name="any")
+    places = keras.layers.Conv2D(4, 8, 8, padding="same", name="cut")(images)
+    tokens = keras.layers.Reshape((-1, 4), name="flat")(places)
+    tokens = keras.layers.ZeroPadding1D((1, 0), name="first")(tokens)
+    return keras.Model(images, tokens, name="tokens")
 
 
 def bad_values(values, *arguments):
@@ -218,12 +221,12 @@ CASES = [
             "image_size": (32, 40),
             "num_downsamples": 1,
             "downsample_ratio": 3,
-            "num_prefix_tokens": 0,
+            "num_prefix_tokens": 1,
             "features": 6,
             "hidden_units": 5,
             "feature_dropout": 0.25,
             "codebook_initializer": initializer(),
-            "batch_norm_momentum": 0.9,
+            "batch_norm_momentum": 0.8,
             "label_names": ("a", "b", "c"),
             "thresholds": (0.1, 0.5, 0.9),
             "image_fit": "pad",
@@ -240,7 +243,8 @@ CASES = [
             ("image_fit", "crop"),
         ],
         inputs=(32, 40, 3),
-        sublayers=3,
+        sublayers=10 + 5,
+        full_precision=("smaller_1", "cut", "flat", "first"),
     ),
     Case(
         models.ResNetClassifier,

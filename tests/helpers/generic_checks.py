@@ -75,6 +75,8 @@ def plain(value):
     """What an argument looks like in JSON."""
     if isinstance(value, keras.initializers.Initializer):
         value = keras.initializers.serialize(value)
+    if isinstance(value, keras.layers.Layer):
+        value = keras.saving.serialize_keras_object(value)
     return json.loads(json.dumps(value))
 
 
@@ -193,7 +195,12 @@ def check_round_trip(case):
     assert type(restored) is case.cls
     assert plain(restored.get_config()) == plain(config)
     # The tuples of a config become lists on the way, and must come back as they were.
-    assert restored.get_config() == config
+    # (But for what Keras keeps of a model inside.)
+    models = {name for name, value in case.arguments.items() if isinstance(value, keras.Model)}
+    own, expected = (
+        {k: v for k, v in c.items() if k not in models} for c in (restored.get_config(), config)
+    )
+    assert own == expected
 
 
 def check_trainable(case):
