@@ -24,7 +24,8 @@ class Checkpoint(keras.callbacks.Callback):
     memory, and `progress.json`. Within an epoch it is saved every few minutes. At its end the
     memory is asked, the line of `metrics.csv` is written, then `best.keras` where due, and
     `last/` in the end. What is done is read off `last/` alone: a run killed in between repeats
-    the epoch and its line. Weights that are not finite are never saved.
+    the epoch and its line. Weights that are not finite are never saved. Where an epoch takes less
+    time than to save it, some epochs are saved together with a later one.
 
     Args:
         folder: `RunFolder`.
@@ -34,6 +35,8 @@ class Checkpoint(keras.callbacks.Callback):
         steps_per_epoch: Batches of a whole epoch.
         monitor: Value of the logs by which the best epoch is chosen, higher is better.
         minutes: Time between two savings within an epoch.
+        seconds_between: Least time between the end of an epoch that is saved and the one before;
+            the last is saved in any case. Defaults to `0.0`: all are saved.
         stopping: List that gets the number of a signal when the run shall stop: after the
             step that is under way all is saved. Defaults to `()`: never.
 
@@ -46,7 +49,17 @@ class Checkpoint(keras.callbacks.Callback):
         SystemExit: In training, code 128 + the signal's number once all is saved.
     """
 
-    def __init__(self, folder, saved_model, memory, steps_per_epoch, monitor, minutes, stopping=()):
+    def __init__(
+        self,
+        folder,
+        saved_model,
+        memory,
+        steps_per_epoch,
+        monitor,
+        minutes,
+        seconds_between=0.0,
+        stopping=(),
+    ):
         super().__init__()
         self.folder = folder
         self.saved_model = saved_model
@@ -54,9 +67,12 @@ class Checkpoint(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.monitor = monitor
         self.minutes = minutes
+        self.seconds_between = seconds_between
         self.stopping = stopping
         self.progress = Progress()
         self.rows = []
+        self._best = None  # weights of the best epoch, until they are saved
+        self._saved = time.monotonic()
 
     def load(self, config):
         """Takes up the run from the last checkpoint, which the model was loaded from.
@@ -88,7 +104,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.epoch = epoch
         # What the epoch had behind it already.
         self._begun = self.progress if self.progress.steps else Progress(epoch)
-        self._started = self._saved = time.monotonic()
+        self._started = time.monotonic()
         if self._begun.steps:
             # Keras has just forgotten the steps before: the epoch's loss is the mean of all.
             for variable, value in zip(self._loss_variables(), self._begun.loss):
@@ -118,10 +134,25 @@ class Checkpoint(keras.callbacks.Callback):
         best_before = max(score_of(row, self.monitor) for row in [{}, *self.rows])
         self.rows.append(row)
         self.folder.write_metrics(self.rows)
+        self._check_weights(self.steps_per_epoch)
         if self.folder.writes and row[self.monitor] > best_before:
+            self._best = self.saved_model.get_weights()
+        stopping = self._agreed_signal()
+        since = time.monotonic() - self._saved
+        if stopping or since >= self.seconds_between or epoch + 1 == self.params["epochs"]:
+            self._save_best()
+            self._save(Progress(epoch + 1), self.steps_per_epoch, stopping)
+        self.progress = Progress(epoch + 1)
+
+    def _save_best(self):
+        """Writes the best epoch since the last saving, if it was better than all before."""
+        if self._best is not None:
+            now = self.saved_model.get_weights()
+            self.saved_model.set_weights(self._best)
             with distribution.alone():
                 save_whole(self.folder / "best.keras", self.saved_model)
-        self._save(Progress(epoch + 1), self.steps_per_epoch, self._agreed_signal())
+            self.saved_model.set_weights(now)
+            self._best = None
 
     def _agreed_signal(self):
         """The signal to end that came first, to any of the processes that train together, or 0."""

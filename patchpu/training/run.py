@@ -20,6 +20,8 @@ from patchpu.training.report import write_report
 from patchpu.training.run_folder import RunFolder
 from patchpu.training.tensorboard import check_tensorboard, tensorboard
 
+_SECONDS_BETWEEN = 10.0
+
 
 def prepare(config):
     """Checks the settings, loads the data, and makes or opens the run folder.
@@ -112,6 +114,8 @@ def run(config, folder, data, verbose="auto", stopping=(), callbacks=()):
             steps_per_epoch,
             evaluation.name,
             config.checkpoint_minutes,
+            # Of a frozen backbone an epoch takes a second, and to save the model about as long.
+            _SECONDS_BETWEEN if fitted is not model else 0.0,
             stopping,
         )
         if resumes:
