@@ -1,5 +1,6 @@
 """What a run saves: `last/` to go on from, and of each epoch `best.keras` and a line of numbers."""
 
+import dataclasses
 import signal
 import time
 
@@ -95,6 +96,8 @@ class Checkpoint(keras.callbacks.Callback):
         if progress is None:
             raise FileError(f"{last} has no progress.json, which tells how far the run has come")
         self.progress = progress
+        for variable, state in zip(_generators(model), progress.random):
+            variable.assign(np.array(state, "uint32"))
         if self.memory is not None and progress.epochs:
             self.memory.load(last)
         columns = ("epoch", "loss", self.monitor, "seconds")
@@ -160,6 +163,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _save(self, progress, step, stopping):
         self._check_weights(step)  # on JAX this brings the trained values into the layers, too
+        states = tuple(_plain(variable) for variable in _generators(self.saved_model))
+        progress = dataclasses.replace(progress, random=states)
         if self.folder.writes:
             with distribution.alone(), whole_folder(self.folder / "last") as path:
                 path.mkdir()
@@ -199,6 +204,15 @@ class Checkpoint(keras.callbacks.Callback):
             f"In epoch {self.epoch + 1}, step {step} of {self.steps_per_epoch}, {what}. {kept} "
             "A smaller --learning-rate in another folder may help, or --precision float32."
         )
+
+
+def _generators(model):
+    """States of the generators of random numbers in a model, such as those of dropout."""
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
+
+
+def _plain(variable):
+    return keras.ops.convert_to_numpy(variable).tolist()
 
 
 def load_last(folder, config, label_names):

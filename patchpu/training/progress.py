@@ -16,12 +16,14 @@ class Progress:
         steps: Steps done of the epoch that is under way.
         seconds: Time that these steps took.
         loss: Variables of the mean loss over these steps, as numbers.
+        random: States of the model's generators of random numbers, which its file does not hold.
     """
 
     epochs: int = 0
     steps: int = 0
     seconds: float = 0.0
     loss: tuple = ()
+    random: tuple = ()
 
     def save(self, folder):
         """Writes `progress.json` into the folder of a checkpoint."""

@@ -71,9 +71,9 @@ class End(keras.callbacks.Callback):
         raise Ended
 
 
-def trained_without_report(config):
+def trained_without_report(config, callbacks=()):
     """The model of a run that ends before its report."""
     end = End()
     with pytest.raises(Ended):
-        train(config, verbose=0, callbacks=[end])
+        train(config, verbose=0, callbacks=[*callbacks, end])
     return end.model
