@@ -7,7 +7,7 @@ from jsonargparse import ActionConfigFile
 from patchpu.commands.options import add_parameter, fail, new_parser
 from patchpu.training.config import TrainConfig
 from patchpu.training.distribution_options import DistributionOptions
-from patchpu.training.presets import preset
+from patchpu.training.presets import default_model, preset
 from patchpu.training.run_files import saved_settings
 from patchpu.training.setting import help_of
 
@@ -50,6 +50,8 @@ def _parse(arguments):
     if first.table is not None:
         arguments = [*arguments, "--dataset", "table"]
         first.dataset = "table"
+    parser.set_defaults({"model": default_model(first.dataset)})
+    first = _parse_args(parser, arguments)
     defaults = preset(first.dataset, first.model)
     if first.resume:
         folder = first.output or _fill(TrainConfig, first).output

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 
 from keras_patchpu.utils.validation import check_positive_integer
 from patchpu.training.config import TrainConfig
-from patchpu.training.presets import PRESETS, preset
+from patchpu.training.presets import PRESETS, default_model, preset
 
 _KEYS = ("dataset", "settings", "runs", "grid", "seeds")
 # Settings that a grid gives in its own way: at the top, by its seeds, by its folder.
@@ -175,7 +175,8 @@ def _configs(dataset, rows):
     found, names = {}, {}
     for name, settings in rows.items():
         try:
-            defaults = preset(dataset, settings.get("model", "patch"))
+            defaults = {"model": default_model(dataset), **settings}
+            defaults |= preset(dataset, defaults["model"])
             found[name] = _config(parser, {"dataset": dataset, **defaults, **settings})
         except ValueError as error:
             raise ValueError(f"row {name!r}: {error}") from error

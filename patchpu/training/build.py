@@ -8,6 +8,7 @@ import keras
 from keras_patchpu import backbones
 from keras_patchpu.models import BackboneClassifier, PatchClassifier, ResNetClassifier
 from keras_patchpu.optimizers import Lamb
+from keras_patchpu.utils.validation import FileError
 from patchpu.training.losses import LOSSES
 
 # The class of each value of the setting `model`.
@@ -66,15 +67,8 @@ def make_model(config, num_labels, label_names=None):
         "codebook_initializer": initializer,
     }
     if config.model == "backbone":
-        backbone = backbones.load(
-            config.backbone,
-            # Smaller copies go through it, too.
-            None if config.num_downsamples else common["image_size"],
-            stride=config.backbone_stride,
-            weights=None if config.backbone_weights == "none" else config.backbone_weights,
-        )
         return BackboneClassifier(
-            backbone=backbone, feature_dropout=config.feature_dropout, **common
+            backbone=_backbone(config), feature_dropout=config.feature_dropout, **common
         )
     return PatchClassifier(
         patch_size=config.patch_size,
@@ -83,6 +77,19 @@ def make_model(config, num_labels, label_names=None):
         seed=config.seed,
         **common,
     )
+
+
+def _backbone(config):
+    size = (config.image_size, config.image_size)
+    try:
+        return backbones.load(
+            config.backbone,
+            size if config.num_downsamples == 0 else None,  # smaller copies go through it, too
+            stride=config.backbone_stride,
+            weights=None if config.backbone_weights == "none" else config.backbone_weights,
+        )
+    except FileError as error:
+        raise FileError(f"{error}. Or train the paper's network: --model patch") from error
 
 
 def make_loss(config, expected_positives, num_images, num_labels):

@@ -174,7 +174,7 @@ def test_every_setting_of_a_loss_is_read_by_one():
     ("settings", "message"),
     [
         ({"loss": "nope"}, "`loss` to be one of .*'wn', .*'nope'"),
-        ({"model": "nope"}, r"`model` to be one of \['patch', 'resnet'\]"),
+        ({"model": "nope"}, r"`model` to be one of \['patch', 'backbone', 'resnet'\]"),
         ({"seed": -1}, "`seed` to be an integer of at least 0"),
         ({"epochs": True}, "`epochs` to be a positive integer"),
         ({"learning_rate": 0.0}, "`learning_rate` to be a number > 0"),

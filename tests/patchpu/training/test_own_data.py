@@ -1,6 +1,7 @@
 """Training on VOC, COCO and tables of images, from the command line."""
 
 import dataclasses
+import importlib.util
 import json
 
 import keras
@@ -20,7 +21,7 @@ pytestmark = [
     pytest.mark.usefixtures("quick"),
 ]
 
-SETTINGS = {**SMALL, "schedule": "constant"}
+SETTINGS = {**SMALL, "schedule": "constant", "model": "patch"}
 
 
 def options(**values):
@@ -60,8 +61,31 @@ def test_one_epoch_on_a_folder_of_the_published_format(dataset, tmp_path, capsys
 def test_the_preset_of_voc_is_the_papers():
     config = parse_train_config(["--dataset", "voc"])
     assert (config.image_size, config.patch_size, config.epochs) == (640, 64, 25)
+
+
+def test_own_images_are_for_a_pretrained_backbone():
     config = parse_train_config(["--table", "tags.csv"])
-    assert (config.dataset, config.image_size, config.patch_size) == ("table", 256, 32)
+    assert (config.dataset, config.model, config.image_size) == ("table", "backbone", 320)
+    assert config.backbone == "efficientnet_lite0" and config.num_downsamples == 0
+    config = parse_train_config(["--table", "tags.csv", "--model", "patch"])
+    assert (config.model, config.image_size, config.patch_size) == ("patch", 256, 32)
+    assert config.theta == 0
+
+
+def test_without_the_weights_it_says_what_to_install(tmp_path, capsys, monkeypatch):
+    find_spec = importlib.util.find_spec
+
+    def without(name, *arguments):
+        return None if name.startswith("efficientnet") else find_spec(name, *arguments)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    table = write_table(tmp_path / "data")
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--table", str(table), "--output", str(tmp_path / "run")])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert "pip install 'keras_patchpu[pretrained]'" in message and "--model patch" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_table_trains_and_says_only_what_one_label_can_tell(tmp_path, capsys):
