@@ -14,7 +14,7 @@ import numpy as np
 from keras_patchpu._version import __version__
 from keras_patchpu.export.check import largest_difference
 from keras_patchpu.export.graph import portable
-from keras_patchpu.models import MultiLabelClassifier
+from keras_patchpu.models import MultiLabelClassifier, PatchClassifier
 from keras_patchpu.models.image_classifier import ImageClassifier
 from keras_patchpu.utils.validation import check_one_of
 from keras_patchpu.utils.whole_files import check_output, whole_file, whole_folder
@@ -117,9 +117,9 @@ def describe(model: MultiLabelClassifier, attention: bool = False) -> dict[str, 
         Dict of what JSON can hold: `"label_names"`, `"thresholds"` (L numbers from 0 to 1 or
         `None`), `"image_size"` (height and width), `"image_fit"`, `"image_preparation"`,
         `"model"` and `"keras_patchpu"` (its version); with attention
-        `"patch_order"`, `"patch_size"`, `"level_sizes"` and `"level_grids"` (height and width
-        in pixels, and rows and columns of patches, of each level), and `"patch_boxes"` (P times
-        `y_min, x_min, y_max, x_max` from 0 to 1 of the prepared image).
+        `"patch_order"`, `"level_grids"` (rows and columns of patches of each level), and
+        `"patch_boxes"` (P times `y_min, x_min, y_max, x_max` from 0 to 1 of the prepared image);
+        of a `PatchClassifier` `"patch_size"` and `"level_sizes"` (height and width), in pixels.
     """
     metadata = {
         "keras_patchpu": __version__,
@@ -131,14 +131,15 @@ def describe(model: MultiLabelClassifier, attention: bool = False) -> dict[str, 
         "image_preparation": _IMAGES,
     }
     if attention:
-        grid = model.patch_extractor.grid(model.image_size)
-        metadata |= {
-            "patch_order": _PATCHES,
-            "patch_size": grid.patch_size,
-            "level_sizes": [list(size) for size in grid.level_sizes],
-            "level_grids": [list(level) for level in grid.level_grids],
-            "patch_boxes": [[float(f"{edge:.7g}") for edge in box] for box in grid.boxes],
-        }
+        metadata["patch_order"] = _PATCHES
+        if isinstance(model, PatchClassifier):
+            grid = model.patch_extractor.grid(model.image_size)
+            metadata["patch_size"] = grid.patch_size
+            metadata["level_sizes"] = [list(size) for size in grid.level_sizes]
+        metadata["level_grids"] = [list(level) for level in model.level_grids]
+        metadata["patch_boxes"] = [
+            [float(f"{edge:.7g}") for edge in box] for box in model.patch_boxes
+        ]
     return metadata
 
 

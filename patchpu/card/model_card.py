@@ -46,7 +46,7 @@ def model_card(model, runs=(), file=None, name="model", license=None, epochs=Non
         Markdown with a head in YAML.
     """
     reports = [report for report, _ in runs]
-    attention = hasattr(model, "patch_extractor")
+    attention = hasattr(model, "patch_boxes")
     heat = "its attention" if attention else "its Grad-CAM"
     values = {
         "head": _head(name, license, reports).to_yaml(),

@@ -15,8 +15,8 @@ from keras_patchpu.tagging import Tagger
 from patchpu.training import features, run
 from patchpu.training.data import load_data
 from patchpu.training.features import with_features
-from patchpu.training.run_folder import RunFolder
 from patchpu.training.run import train
+from patchpu.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("quick", "small_backbone")
 
