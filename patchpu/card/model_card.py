@@ -61,7 +61,7 @@ def model_card(model, runs=(), file=None, name="model", license=None, epochs=Non
         "model": model,
         "kind": type(model).__name__,
         "attention": attention,
-        "architecture": _ARCHITECTURES[type(model).__name__],
+        "architecture": _ARCHITECTURES.get(type(model).__name__, "a class of its own"),
         "heat": heat,
         "epochs": epochs,
         "report": None,
