@@ -36,8 +36,8 @@ def load_classifier(
 
     Nothing in the file is run: before Keras reads it, it must be a whole archive (or a folder of
     the same parts, as on the Hub) of a classifier whose configuration names nothing but Keras's
-    initializers, losses, metrics, optimizers, layers that do arithmetic alone and the like, and
-    what was registered by
+    initializers, losses, metrics, optimizers, layers that do arithmetic alone and the like,
+    backbones of KerasHub (which is imported then, extra `keras-hub`), and what was registered by
     `keras.saving.register_keras_serializable`.
 
     Args:
