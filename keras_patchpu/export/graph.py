@@ -5,7 +5,7 @@ import types
 import keras
 from keras import ops
 
-from keras_patchpu.models import PatchClassifier
+from keras_patchpu.models import BackboneClassifier, PatchClassifier
 
 
 def portable(model, attention=False):
@@ -15,38 +15,34 @@ def portable(model, attention=False):
     cannot do with ours.
 
     Args:
-        model: `PatchClassifier`, whose batch norms are folded into the convolutions, or
-            `ResNetClassifier`.
-        attention: Whether it also gives the attention, which needs a `PatchClassifier`.
+        model: `PatchClassifier`, whose batch norms are folded into the convolutions,
+            `BackboneClassifier` or `ResNetClassifier`.
+        attention: Whether it also gives the attention, which a `ResNetClassifier` does not have.
             Defaults to `False`.
 
     Returns:
         `keras.Model` from uint8 `(B, H, W, 3)` to a dict of `"scores"` `(B, L)` and, if wanted,
         `"attention"` `(B, L, P)`, float32.
     """
-    if model.dtype_policy.name != "float32":
+    # (A copy too of what is changed below.)
+    if model.dtype_policy.name != "float32" or isinstance(model, BackboneClassifier):
         single = type(model).from_config({**model.get_config(), "dtype": "float32"})
         for new, own in zip(single.layers, model.layers):
             new.set_weights(own.get_weights())
         model = single
     if isinstance(model, PatchClassifier):
-        model = _without_our_kernels(model.fused())
+        model = model.fused()
+        for block in model.patch_embedder.blocks:
+            # One dense matrix a channel, as `DepthwiseConv` has on small maps, is large in a file.
+            call = keras.layers.DepthwiseConv2D.call
+            block.dwconv.call = types.MethodType(call, block.dwconv)
+    pool = getattr(model, "codebook_attention_pool", None)
+    if getattr(pool, "hidden_units", None) is not None:
+        pool.mlp_hidden.activation = _gelu
     images = keras.Input((*model.image_size, 3), dtype="uint8", name="images")
     outputs = model.part("probabilities", *(["attention"] if attention else []))(images)
     outputs["scores"] = outputs.pop("probabilities")
     return keras.Model(images, outputs, name="classifier")
-
-
-def _without_our_kernels(model):
-    """The model, changed: with convolutions and a GELU that converters and quantisers know."""
-    for block in model.patch_embedder.blocks:
-        # One dense matrix a channel, as `DepthwiseConv` has on small maps, is large in a file.
-        call = keras.layers.DepthwiseConv2D.call
-        block.dwconv.call = types.MethodType(call, block.dwconv)
-    pool = model.codebook_attention_pool
-    if pool.hidden_units is not None:
-        pool.mlp_hidden.activation = _gelu
-    return model
 
 
 def _gelu(x):

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_patchpu.backbones.caffe_pixels import CaffePixels
+from keras_patchpu.backbones.weights_download import explained_download
 from keras_patchpu.models.image_classifier import ImageClassifier
 from keras_patchpu.utils.validation import (
     check_number,
@@ -55,6 +56,7 @@ class ResNetClassifier(ImageClassifier):
 
     Raises:
         ValueError: An argument is out of range. Later, as of `PatchClassifier`.
+        FileError: The weights cannot be downloaded. A `ValueError`.
 
     Reference:
         Jouanneau et al., section 4.1-4.2 and Table 1; He et al., "Deep residual learning for
@@ -154,9 +156,10 @@ def _image_embeddings(features, maps):
 
 def _feature_extractor(image_size, weights, width, output_stride, momentum, dtype):
     """ResNet-50 without its top, of other widths and strides."""
-    whole = keras.applications.ResNet50(
-        include_top=False, weights=weights, input_shape=(*image_size, 3), name="resnet50"
-    )
+    with explained_download("ResNet50"):
+        whole = keras.applications.ResNet50(
+            include_top=False, weights=weights, input_shape=(*image_size, 3), name="resnet50"
+        )
     unstrided = {32: (), 16: _STRIDED[:1], 8: _STRIDED[:2]}[output_stride]
 
     def changed(layer):

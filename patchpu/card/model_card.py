@@ -14,7 +14,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from keras_patchpu._version import __version__
-from patchpu.card.texts import CITATION, DATA, observed_text, split_text
+from patchpu.card.texts import CITATION, DATA, observed_text, pretrained_text, split_text
 from patchpu.grids.table import with_spread
 from patchpu.training.config import TrainConfig
 from patchpu.training.losses import LOSSES
@@ -25,6 +25,12 @@ _DATASETS = {
     "voc": ("pascal_voc_2012", "PASCAL VOC 2012"),
     "coco": ("coco_2014", "COCO 2014"),
     "table": ("own_images", "the author's own images"),
+}
+_ARCHITECTURES = {
+    "PatchClassifier": "patches pooled by one attention for each label",
+    "BackboneClassifier": "the places of a pretrained network's map pooled by one attention for "
+    "each label",
+    "ResNetClassifier": "ResNet-50",
 }
 
 
@@ -55,9 +61,7 @@ def model_card(model, runs=(), file=None, name="model", license=None, epochs=Non
         "model": model,
         "kind": type(model).__name__,
         "attention": attention,
-        "architecture": "patches pooled by one attention for each label"
-        if attention
-        else "ResNet-50",
+        "architecture": _ARCHITECTURES.get(type(model).__name__, "a class of its own"),
         "heat": heat,
         "epochs": epochs,
         "report": None,
@@ -67,6 +71,7 @@ def model_card(model, runs=(), file=None, name="model", license=None, epochs=Non
         "full_labels": bool(runs)
         and LOSSES[reports[0]["settings"]["loss"]].observes == "all labels",
         "license": license,
+        "pretrained": pretrained_text(reports[0]["settings"]) if runs else None,
         "citation": CITATION,
     }
     if runs:

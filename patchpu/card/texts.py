@@ -1,5 +1,8 @@
 """What a model card says of data, losses and protocol."""
 
+import pathlib
+
+from keras_patchpu.backbones import licence
 from patchpu.training.losses import LOSSES
 
 CITATION = """\
@@ -61,3 +64,16 @@ def split_text(settings):
     }
     checked = "were checked" if settings["check_counts"] else "were **not** checked"
     return f"{names[settings['dataset']]} to validate; these published numbers {checked}."
+
+
+def pretrained_text(settings):
+    """Whose weights a model began with, and their licence; `None` if it began with random ones."""
+    names = {
+        "backbone": (settings["backbone"], settings["backbone_weights"]),
+        "resnet": ("resnet50", settings["resnet_weights"]),
+    }
+    name, weights = names.get(settings["model"], (None, "none"))
+    if weights == "none":
+        return None
+    shown = pathlib.PurePath(name).name if name.endswith(".keras") else name
+    return f"It is made of the pretrained weights of `{shown}`; their licence: {licence(name)}."

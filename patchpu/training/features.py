@@ -134,7 +134,7 @@ def _written(features, path, digest):
     features.flush()
     os.replace(_unfinished(path), path)
     write_whole(path.with_suffix(".json"), json.dumps(digest) + "\n")
-    return np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def _unfinished(path):
@@ -150,7 +150,7 @@ def _read(path, shape, digest):
         print(f"{path.name} is of other images or another backbone: computed anew", flush=True)
         note.unlink()
         return None
-    features = np.load(path, mmap_mode="r")
+    features = np.load(path, mmap_mode="r", allow_pickle=False)
     return features if features.shape == shape else None
 
 

@@ -26,7 +26,7 @@ RUNS_CODE = {
     "yaml.full_load",
 }
 UNPICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-LOADS_MODELS = "keras_patchpu/models/load_classifier.py"
+LOADS_MODELS = "keras_patchpu/utils/safe_models.py"
 
 
 def imported_names(node):

@@ -247,8 +247,14 @@ def test_a_byte_changed_anywhere_in_the_weights(folder, tmp_path):
         ({"config.json": b"{"}, "is cut off or damaged"),
         ({"config.json": b"\xff"}, "is cut off or damaged"),
         ({"config.json": b"[" * 100_000}, "is cut off or damaged"),
-        ({"config.json": b"[]"}, "to hold a PatchClassifier or ResNetClassifier. Received: None"),
-        ({"config.json": b'"a"'}, "to hold a PatchClassifier or ResNetClassifier. Received: None"),
+        (
+            {"config.json": b"[]"},
+            "to hold a PatchClassifier or BackboneClassifier or ResNetClassifier. Received: None",
+        ),
+        (
+            {"config.json": b'"a"'},
+            "to hold a PatchClassifier or BackboneClassifier or ResNetClassifier. Received: None",
+        ),
     ],
 )
 def test_parts_that_are_missing_or_none(changes, expected, parts, tmp_path):
@@ -314,7 +320,10 @@ def test_sizes_are_looked_at_without_a_trace(folder):
 def test_other_models(tmp_path, folder):
     keras.Sequential([keras.Input((2,))]).save(tmp_path / "other.keras")
     text = message(tmp_path / "other.keras")
-    assert "to hold a PatchClassifier or ResNetClassifier. Received: Sequential" in text
+    assert (
+        "to hold a PatchClassifier or BackboneClassifier or ResNetClassifier. Received: Sequential"
+        in text
+    )
     text = message(folder / "last" / "model.keras", kinds=ResNetClassifier)
     assert "to hold a ResNetClassifier. Received: PatchClassifier" in text
 

@@ -7,6 +7,7 @@ import re
 import sys
 
 import huggingface_hub
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -18,7 +19,7 @@ from small import small_classifier, small_images
 from tiny_runs import tiny
 
 from keras_patchpu.losses import WeakNegative
-from keras_patchpu.models import ResNetClassifier
+from keras_patchpu.models import BackboneClassifier, ResNetClassifier
 from patchpu.card.model_card import model_card
 from patchpu.card.texts import CITATION
 from patchpu.commands.card import main
@@ -250,6 +251,31 @@ def test_the_code_of_a_resnet_runs(tmp_path, monkeypatch, capsys):
         model(np.array(Image.open("image.jpg"))[None].astype("float32"))["probabilities"][0]
     )
     np.testing.assert_allclose([float(value) for value in found], expected, atol=1e-5)
+
+
+def test_whose_weights_it_began_with(run, tmp_path):
+    for seed, settings, said in (
+        (1, {"model": "backbone", "backbone": "vgg16"}, "of `vgg16`; their licence: CC-BY-4.0."),
+        (
+            2,
+            {"model": "resnet", "resnet_weights": "imagenet"},
+            "of `resnet50`; their licence: MIT.",
+        ),
+        (3, {"model": "backbone", "backbone_weights": "none"}, None),
+    ):
+        _, text = card_of(tmp_path, run(seed, **settings))
+        if said is None:
+            assert "pretrained weights" not in text
+        else:
+            assert f"It is made of the pretrained weights {said}" in text
+
+
+def test_what_a_model_over_a_backbone_is(tmp_path):
+    images = keras.Input((32, 32, 3))
+    backbone = keras.Model(images, keras.layers.Conv2D(4, 8, 8)(images))
+    text = model_card(BackboneClassifier(2, backbone, features=4, hidden_units=4))
+    assert "the places of a pretrained network's map pooled by one attention" in text
+    assert "tagger = Tagger(" in text and "what its attention points at" in text
 
 
 def test_what_is_there_is_not_replaced(model, tmp_path, capsys):
