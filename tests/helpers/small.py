@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_patchpu import PatchClassifier
-from keras_patchpu.models import MultiLabelClassifier
+from keras_patchpu.models import BackboneClassifier, MultiLabelClassifier
 
 
 def small_classifier(**kwargs):
@@ -47,6 +47,21 @@ def functional_classifier():
         "probabilities": keras.layers.Activation("sigmoid")(logits),
     }
     return MultiLabelClassifier(images, outputs)
+
+
+def small_backbone(size=(32, 32)):
+    """From images to a map with a place for each 8x8 pixels, with a batch norm and a dropout."""
+    images = keras.Input((*size, 3))
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = keras.layers.Conv2D(6, 8, 8, name="cut")(x)
+    x = keras.layers.BatchNormalization(momentum=0.5)(x)
+    return keras.Model(images, keras.layers.Dropout(0.5)(x), name="small_backbone")
+
+
+def small_backbone_classifier(backbone=None, **kwargs):
+    """A `BackboneClassifier`, over 4x4 places of 32x32 pixels."""
+    arguments = {"num_labels": 3, "features": 5, "hidden_units": 4, "feature_dropout": 0.0}
+    return BackboneClassifier(backbone=backbone or small_backbone(), **(arguments | kwargs))
 
 
 def small_images(count=4, seed=0):

@@ -13,7 +13,13 @@ import pytest
 from code_blocks import blocks
 from keras import ops
 from PIL import Image
-from small import calibrated_classifier, save_as_run, small_classifier, small_images
+from small import (
+    calibrated_classifier,
+    save_as_run,
+    small_backbone_classifier,
+    small_classifier,
+    small_images,
+)
 
 from keras_patchpu._version import __version__
 from keras_patchpu.datasets.read_image import fit_image, read_image
@@ -135,6 +141,28 @@ def test_scores_and_attention_are_those_of_keras(format, exported, model):
     # Images and labels differ, so that the above is no comparison of constants.
     assert np.ptp(found["scores"], axis=0).min() > 1e-3
     assert np.ptp(found["attention"]) > 0.05
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_whole_network_of_a_backbone_classifier(format, tmp_path):
+    if format == "onnx":
+        pytest.importorskip("tf2onnx")
+    keras.utils.set_random_seed(0)
+    model = small_backbone_classifier(
+        codebook_initializer=keras.initializers.RandomNormal(stddev=3)
+    )
+    images, path = small_images(3), tmp_path / FILES[format]
+    wanted = model.explain(images, ["probabilities", "attention"])
+    activation = model.codebook_attention_pool.mlp_hidden.activation
+    export_classifier(model, path, format, attention=True)
+    found = outputs_of(path, images)
+    np.testing.assert_allclose(found["scores"], wanted["probabilities"], atol=1e-4)
+    np.testing.assert_allclose(found["attention"], wanted["attention"], atol=1e-4)
+    assert np.ptp(found["attention"]) > 0.01
+    metadata = metadata_of(path)
+    assert metadata["level_grids"] == [[4, 4]] and "patch_size" not in metadata
+    assert metadata["patch_boxes"][5] == [0.25, 0.25, 0.5, 0.5]
+    assert model.codebook_attention_pool.mlp_hidden.activation is activation
 
 
 def test_what_onnx_takes_and_gives(exported):

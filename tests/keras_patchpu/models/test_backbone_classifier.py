@@ -4,29 +4,15 @@ import keras
 import numpy as np
 import pytest
 from backend import FEW_STEPS
-from small import small_images, small_labels
+from small import small_backbone, small_backbone_classifier, small_images, small_labels
 
 from keras_patchpu.losses import WeakNegative
-from keras_patchpu.models import BackboneClassifier, load_classifier
+from keras_patchpu.models import load_classifier
 from keras_patchpu.utils.validation import FileError
 
 
-def small_backbone(size=(32, 32), channels=6):
-    """From images to a map of 4x4 places, with a batch norm and a dropout."""
-    images = keras.Input((*size, 3))
-    x = keras.layers.Rescaling(1 / 255)(images)
-    x = keras.layers.Conv2D(channels, 8, 8, name="cut")(x)
-    x = keras.layers.BatchNormalization(momentum=0.5)(x)
-    return keras.Model(images, keras.layers.Dropout(0.5)(x), name="small_backbone")
-
-
-def small_model(backbone=None, **kwargs):
-    arguments = {"num_labels": 3, "features": 5, "hidden_units": 4, "feature_dropout": 0.0}
-    return BackboneClassifier(backbone=backbone or small_backbone(), **(arguments | kwargs))
-
-
 def test_places_of_the_map_are_patches():
-    model = small_model()
+    model = small_backbone_classifier()
     outputs = model.explain(small_images())
     assert {name: values.shape[1:] for name, values in outputs.items()} == {
         "patch_features": (16, 6),
@@ -46,7 +32,9 @@ def test_places_of_the_map_are_patches():
 
 
 def test_smaller_copies_give_places_beside_those_of_the_image():
-    model = small_model(small_backbone((None, None)), image_size=(32, 48), num_downsamples=1)
+    model = small_backbone_classifier(
+        small_backbone((None, None)), image_size=(32, 48), num_downsamples=1
+    )
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 48, 3)).astype("float32")
     found = model.explain(images, ["patch_features"])["patch_features"]
     assert model.level_grids == [(4, 6), (2, 3)]
@@ -61,7 +49,7 @@ def test_tokens_without_those_at_the_front():
     places = keras.layers.Reshape((8, 6))(keras.layers.Conv2D(6, 16, 16)(images))
     first = keras.layers.Rescaling(0.0, offset=7.0)(places[:, :1])
     tokens = keras.layers.Concatenate(axis=1)([first, places])
-    model = small_model(keras.Model(images, tokens), num_prefix_tokens=1)
+    model = small_backbone_classifier(keras.Model(images, tokens), num_prefix_tokens=1)
     assert model.level_grids == [(2, 4)]
     found = model.explain(np.zeros((1, 32, 64, 3), "uint8"), ["patch_features"])["patch_features"]
     assert found.shape == (1, 8, 6)
@@ -69,7 +57,7 @@ def test_tokens_without_those_at_the_front():
 
 
 def test_the_backbone_does_in_training_what_it_does_in_prediction():
-    model = small_model()
+    model = small_backbone_classifier()
     model.backbone.layers[-2].moving_mean.assign(np.ones(6))
     trained, predicted = (model(small_images(), training=flag) for flag in (True, False))
     np.testing.assert_array_equal(
@@ -79,7 +67,7 @@ def test_the_backbone_does_in_training_what_it_does_in_prediction():
 
 
 def test_what_is_learnt_on_features_the_model_knows():
-    model = small_model(label_names=["a", "b", "c"])
+    model = small_backbone_classifier(label_names=["a", "b", "c"])
     model.backbone.trainable = False
     images, labels = small_images(), small_labels()
     features = model.part("patch_features").predict(images, verbose=0)["patch_features"]
@@ -98,7 +86,7 @@ def test_what_is_learnt_on_features_the_model_knows():
 
 @pytest.mark.parametrize("load", [load_classifier, keras.saving.load_model])
 def test_a_file_keeps_what_is_frozen(tmp_path, load):
-    model = small_model(thresholds=(0.1, 0.2, 0.3))
+    model = small_backbone_classifier(thresholds=(0.1, 0.2, 0.3))
     model.backbone.trainable = False
     model.compile("adam", WeakNegative(), **FEW_STEPS)
     model.fit(small_images(), small_labels(), verbose=0)
@@ -117,7 +105,7 @@ def test_a_file_keeps_what_is_frozen(tmp_path, load):
 
 
 def test_a_thawed_part_stays_thawed(tmp_path):
-    model = small_model()
+    model = small_backbone_classifier()
     model.backbone.trainable = False
     model.backbone.get_layer("cut").trainable = True
     model.save(tmp_path / "model.keras")
@@ -135,7 +123,7 @@ class _Mine(keras.layers.Layer):
 )
 def test_code_in_a_backbone_is_not_loaded(tmp_path, layer):
     images = keras.Input((32, 32, 3))
-    small_model(keras.Model(images, layer(images))).save(tmp_path / "model.keras")
+    small_backbone_classifier(keras.Model(images, layer(images))).save(tmp_path / "model.keras")
     with pytest.raises(FileError, match="contains code|which is no part of a classifier"):
         load_classifier(tmp_path / "model.keras")
 
@@ -143,9 +131,11 @@ def test_code_in_a_backbone_is_not_loaded(tmp_path, layer):
 def test_backbones_that_give_no_places_are_refused():
     images = keras.Input((32, 32, 3))
     with pytest.raises(ValueError, match=r"map of features \(B, h, w, C\)"):
-        small_model(keras.Model(images, keras.layers.GlobalAveragePooling2D()(images)))
+        small_backbone_classifier(
+            keras.Model(images, keras.layers.GlobalAveragePooling2D()(images))
+        )
     with pytest.raises(ValueError, match="Expected `image_size`"):
-        small_model(small_backbone((None, None)))
+        small_backbone_classifier(small_backbone((None, None)))
     tokens = keras.layers.Reshape((7, 3 * 64))(keras.layers.Cropping2D(((0, 4), (0, 16)))(images))
     with pytest.raises(ValueError, match="tokens of a grid"):
-        small_model(keras.Model(images, tokens))
+        small_backbone_classifier(keras.Model(images, tokens))

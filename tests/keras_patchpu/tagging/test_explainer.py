@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from small import calibrated_classifier
+from small import calibrated_classifier, small_backbone_classifier
 
 from keras_patchpu.datasets.read_image import ImageError, read_image
 from keras_patchpu.metrics import heat_pixels
@@ -155,3 +155,23 @@ def test_a_model_that_predicts_nan(model):
     broken.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     with pytest.raises(ValueError, match="predicts NaN"):
         Explainer(broken)
+
+
+def test_places_of_a_backbone(folder):
+    model = small_backbone_classifier(label_names=NAMES)
+    explainer = Explainer(model)
+    assert list(explainer.views) == ["all", "sharpened"]
+    explanation = explainer(str(folder / "0.png"), "0.png")
+    (expected,) = Tagger(model, batch_size=1)([str(folder / "0.png")])
+    np.testing.assert_allclose(explanation.found.scores, expected.scores, atol=1e-6)
+    pixels = read_image(folder / "0.png")[None]
+    outputs = model.explain(pixels, ["attention", "patch_logits"])
+    attention = outputs["attention"][0, 1].reshape(4, 4)
+    found = explainer.heat(explanation, 1, "all")
+    whole = np.kron(attention, np.ones((8, 8))) * 16
+    rows = np.arange(found.shape[0]) * 32 // found.shape[0]
+    np.testing.assert_allclose(found, whole[rows][:, rows], rtol=1e-4)
+    sharp = attention / (1 + np.exp(-outputs["patch_logits"][0, 1].reshape(4, 4)))
+    whole = np.kron(sharp / sharp.mean(), np.ones((8, 8)))
+    found = explainer.heat(explanation, 1, "sharpened")
+    np.testing.assert_allclose(found, whole[rows][:, rows], rtol=1e-3)
