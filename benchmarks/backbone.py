@@ -195,7 +195,10 @@ class Photographs:
 
     def fit(self, model, config, loss, chosen, labels):
         """Trains on the features of some images; seconds."""
-        batches = ArrayBatches(self.features[chosen], labels, config.batch_size, config.seed)
+        passes = RunData(None, None, labels, None).passes(config)
+        batches = ArrayBatches(
+            self.features[chosen], labels, config.batch_size, config.seed, passes=passes
+        )
         model.compile(make_optimizer(config, len(batches)), loss)
         started = time.perf_counter()
         model.fit(batches, epochs=config.epochs, shuffle=False, verbose=0)

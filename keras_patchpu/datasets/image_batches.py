@@ -26,6 +26,7 @@ class ArrayBatches(keras.utils.PyDataset):
         targets: Function of the `(B,)` numbers of the rows and what was cropped of them (`None`)
             that gives a dict of arrays for the loss. With it labels come as a dict of them and
             of `"labels"`. Defaults to `None`.
+        passes: How often an epoch goes through all rows. Defaults to `1`.
 
     Raises:
         ValueError: An array is not as above; the message has the index of the first row.
@@ -39,6 +40,7 @@ class ArrayBatches(keras.utils.PyDataset):
         seed: int,
         epoch: int = 0,
         targets: Callable[..., dict[str, np.ndarray]] | None = None,
+        passes: int = 1,
     ) -> None:
         super().__init__()
         if len(rows) != len(labels):
@@ -54,15 +56,17 @@ class ArrayBatches(keras.utils.PyDataset):
         self.seed = seed
         self.epoch = epoch
         self.targets = targets
+        self.passes = passes
         self.share = np.asarray  # all: see `distribution.Shares`
         self._shuffle()
 
     def _shuffle(self):
         random = np.random.default_rng([self.seed, self.epoch])
-        self._order = random.permutation(len(self.rows))
+        orders = [random.permutation(len(self.rows)) for _ in range(self.passes)]
+        self._order = np.concatenate(orders)
 
     def __len__(self):
-        return math.ceil(len(self.rows) / self.batch_size)
+        return math.ceil(len(self._order) / self.batch_size)
 
     def numbers(self, index: int) -> np.ndarray:
         """Numbers of the rows of a batch."""

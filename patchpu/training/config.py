@@ -214,6 +214,13 @@ class TrainConfig:
         minimum=0,
         below=1,
     )
+    least_steps: int = setting(
+        25,
+        "Least steps an epoch: of few images, an epoch goes through them several times.",
+        decides="both",
+        of="backbone",
+        minimum=1,
+    )
     augmented_copies: int = setting(
         4,
         "With --augment: random copies of each training image that its features are kept of.",

@@ -1,6 +1,7 @@
 """The data of a run: images and labels to train and to validate on."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -45,6 +46,15 @@ class RunData:
         if isinstance(self.train, ImageFiles) and not self.train.fully_annotated:
             return None
         return self.train.labels
+
+    def passes(self, config):
+        """How often an epoch goes through the training images."""
+        if config.model != "backbone":
+            return 1
+        return math.ceil(config.least_steps * config.batch_size / len(self.observed))
+
+    def steps_per_epoch(self, config):
+        return math.ceil(len(self.observed) * self.passes(config) / config.batch_size)
 
     def training_batches(self, config, epoch, targets=None):
         """Shuffled batches for `fit`; the order depends on the seed and the epoch only.

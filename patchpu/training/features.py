@@ -33,7 +33,13 @@ class FeatureData(RunData):
 
     def training_batches(self, config, epoch, targets=None):
         return _FeatureBatches(
-            self.training_features, self.observed, config.batch_size, config.seed, epoch, targets
+            self.training_features,
+            self.observed,
+            config.batch_size,
+            config.seed,
+            epoch,
+            targets,
+            self.passes(config),
         )
 
     def training_images(self, config):

@@ -1,7 +1,5 @@
 """One training run, from settings to report."""
 
-import math
-
 import keras
 
 from keras_patchpu.utils import distribution
@@ -94,7 +92,7 @@ def run(config, folder, data, verbose="auto", stopping=(), callbacks=()):
     """
     try:
         keras.utils.set_random_seed(config.seed)
-        steps_per_epoch = math.ceil(len(data.observed) / config.batch_size)
+        steps_per_epoch = data.steps_per_epoch(config)
         label_names = data.validation.label_names
         if config.resume:
             folder.copy_from_first()

@@ -40,7 +40,7 @@ def small_backbone():
 
 
 def of_backbone(folder, **changes):
-    return tiny(folder, **{"model": "backbone", "num_downsamples": 0, **changes})
+    return tiny(folder, **{"model": "backbone", "num_downsamples": 0, "least_steps": 1, **changes})
 
 
 def read_by_epoch(monkeypatch):
@@ -88,6 +88,20 @@ def test_features_are_those_of_each_image(tmp_path):
     np.testing.assert_array_equal(labels, data.observed[batches.numbers(0)])
     expected = model.explain(data.validation.images, ["patch_features"])["patch_features"]
     np.testing.assert_allclose(seen.validation_images(config), expected, rtol=2e-3, atol=1e-3)
+
+
+def test_an_epoch_goes_through_few_images_several_times(tmp_path):
+    config = of_backbone(tmp_path / "run", least_steps=7)  # of 8 images
+    data = load_data(config)
+    assert data.steps_per_epoch(config) == 8  # 60 images: three times 20
+    model = run._new_model(config, data, 1)
+    seen = with_features(config, model, data, RunFolder(config.output))
+    batches = seen.training_batches(config, epoch=0)
+    assert len(batches) == 8
+    numbers = np.concatenate([batches.numbers(index) for index in range(8)])
+    np.testing.assert_array_equal(np.sort(numbers), np.repeat(np.arange(20), 3))
+    for part in range(3):
+        assert len(set(numbers[20 * part : 20 * part + 20])) == 20
 
 
 def test_with_augment_epochs_take_turns_with_random_copies(tmp_path):
