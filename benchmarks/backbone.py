@@ -33,7 +33,7 @@ from keras_patchpu.metrics.model_heat import score_map_heat, sharpened_attention
 from keras_patchpu.models import MultiLabelClassifier
 from patchpu.training.build import make_loss, make_model, make_optimizer
 from patchpu.training.config import TrainConfig
-from patchpu.training.data import RunData
+from patchpu.training.data import RunData, passes
 from patchpu.training.features import with_features
 from patchpu.training.presets import preset
 from patchpu.training.run_folder import RunFolder
@@ -195,9 +195,12 @@ class Photographs:
 
     def fit(self, model, config, loss, chosen, labels):
         """Trains on the features of some images; seconds."""
-        passes = RunData(None, None, labels, None).passes(config)
         batches = ArrayBatches(
-            self.features[chosen], labels, config.batch_size, config.seed, passes=passes
+            self.features[chosen],
+            labels,
+            config.batch_size,
+            config.seed,
+            passes=passes(config, len(labels)),
         )
         model.compile(make_optimizer(config, len(batches)), loss)
         started = time.perf_counter()

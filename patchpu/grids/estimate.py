@@ -12,8 +12,9 @@ import time
 import numpy as np
 import yaml
 
-from patchpu.training.build import make_loss, make_model, make_optimizer
+from patchpu.training.build import fitted_part, make_loss, make_model, make_optimizer
 from patchpu.training.config import TrainConfig, names_of_settings
+from patchpu.training.data import passes
 from patchpu.training.losses import LOSSES
 
 # Training images, validation images and labels of the published sets.
@@ -48,6 +49,8 @@ def hours(config, measured):
     """Hours of a run: training steps, and what is predicted after each epoch.
 
     These are the validation images, and the training images where the loss remembers predictions.
+    Over a frozen backbone the features of all are computed once; after that a prediction takes no
+    longer than a step.
 
     Args:
         config: `TrainConfig` of a data set whose size is known.
@@ -57,12 +60,15 @@ def hours(config, measured):
         Number.
     """
     train, validation, _ = num_images(config)
-    steps = math.ceil(train / config.batch_size)
+    steps = config.epochs * math.ceil(train * passes(config, train) / config.batch_size)
     batch = _prediction_batch(config)
     predictions = config.epochs * math.ceil(validation / batch)
     predictions += _training_passes(config) * math.ceil(train / batch)
-    seconds = config.epochs * steps * measured["step_seconds"]
-    return (seconds + predictions * measured["prediction_seconds"]) / 3600
+    if config.model == "backbone":
+        copies = config.augmented_copies if config.augment else 1
+        steps += predictions
+        predictions = math.ceil((train * copies + validation) / batch)
+    return (steps * measured["step_seconds"] + predictions * measured["prediction_seconds"]) / 3600
 
 
 def _training_passes(config):
@@ -133,7 +139,11 @@ def measure(config, steps=5):
     if LOSSES[config.loss].remembers == "average maps":
         map_size = model.output["score_maps"].shape[1:3]
     images, targets = _random_batch(config, model, map_size)
-    step_seconds = _median_seconds(lambda: model.train_on_batch(images, targets), steps)
+    fitted, seen = fitted_part(config, model), images
+    if fitted is not model:
+        shape = (config.batch_size, *fitted.input_shape[1:])
+        seen = np.random.default_rng(0).random(shape).astype("float16")
+    step_seconds = _median_seconds(lambda: fitted.train_on_batch(seen, targets), steps)
     batch = np.resize(images, (_prediction_batch(config), *images.shape[1:]))
     variables = [*model.weights, *model.optimizer.variables]
     return {
@@ -147,7 +157,9 @@ def measure(config, steps=5):
 
 def _prediction_batch(config):
     """Images a batch of a prediction: a run predicts arrays in larger batches than files."""
-    return 128 if config.dataset == "digits" else config.batch_size
+    if config.dataset == "digits" and config.model != "backbone":
+        return 128
+    return config.batch_size
 
 
 def _compiled_model(config):

@@ -79,6 +79,16 @@ def make_model(config, num_labels, label_names=None):
     )
 
 
+def fitted_part(config, model):
+    """What of a compiled model is fit: over a frozen backbone what follows it, to its features."""
+    if config.model != "backbone":
+        return model
+    fitted = model.on_features()
+    # The same optimizer: a saved model has its state.
+    fitted.compile(model.optimizer, model.loss, jit_compile=config.jit_compile)
+    return fitted
+
+
 def _backbone(config):
     size = (config.image_size, config.image_size)
     try:

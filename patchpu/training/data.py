@@ -47,14 +47,9 @@ class RunData:
             return None
         return self.train.labels
 
-    def passes(self, config):
-        """How often an epoch goes through the training images."""
-        if config.model != "backbone":
-            return 1
-        return math.ceil(config.least_steps * config.batch_size / len(self.observed))
-
     def steps_per_epoch(self, config):
-        return math.ceil(len(self.observed) * self.passes(config) / config.batch_size)
+        count = len(self.observed)
+        return math.ceil(count * passes(config, count) / config.batch_size)
 
     def training_batches(self, config, epoch, targets=None):
         """Shuffled batches for `fit`; the order depends on the seed and the epoch only.
@@ -142,6 +137,13 @@ class RunData:
             max_pixels=config.max_pixels,
             **options,
         )
+
+
+def passes(config, num_images):
+    """How often an epoch goes through so many training images."""
+    if config.model != "backbone":
+        return 1
+    return math.ceil(config.least_steps * config.batch_size / num_images)
 
 
 def load_data(config):

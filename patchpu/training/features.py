@@ -12,7 +12,7 @@ from keras_patchpu.datasets import ImageFiles
 from keras_patchpu.datasets.image_batches import ArrayBatches
 from keras_patchpu.utils.progress_bar import progress_bar
 from keras_patchpu.utils.whole_files import write_whole
-from patchpu.training.data import RunData
+from patchpu.training.data import RunData, passes
 
 # Features that need more bytes lie in a file of the run folder.
 MEMORY_BYTES = 2**31
@@ -39,7 +39,7 @@ class FeatureData(RunData):
             config.seed,
             epoch,
             targets,
-            self.passes(config),
+            passes(config, len(self.observed)),
         )
 
     def training_images(self, config):

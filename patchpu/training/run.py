@@ -4,6 +4,7 @@ import keras
 
 from keras_patchpu.utils import distribution
 from patchpu.training.build import (
+    fitted_part,
     make_deterministic,
     make_loss,
     make_model,
@@ -101,7 +102,8 @@ def run(config, folder, data, verbose="auto", stopping=(), callbacks=()):
             model = load_last(folder, config, label_names)
         else:
             model = _new_model(config, data, steps_per_epoch)
-        fitted, seen = _fitted(config, folder, model, data)
+        fitted = fitted_part(config, model)
+        seen = data if fitted is model else with_features(config, model, data, folder)
 
         evaluation = make_evaluation(config, seen)
         memory = make_memory(config, seen, folder)
@@ -132,7 +134,7 @@ def run(config, folder, data, verbose="auto", stopping=(), callbacks=()):
             if not folder.writes:
                 return None
             model = load_last(folder, config, label_names)
-            fitted = model.on_features() if fitted is not model else model
+            fitted = fitted_part(config, model)
         report = write_report(folder, config, model, data, checkpoint.rows, (fitted, seen))
         remove_features(folder)
         return report
@@ -150,16 +152,6 @@ def _new_model(config, data, steps_per_epoch):
     optimizer = make_optimizer(config, steps_per_epoch)
     model.compile(optimizer, loss, jit_compile=config.jit_compile)
     return model
-
-
-def _fitted(config, folder, model, data):
-    """What is fit to what: the model to its data, or what follows a backbone to its features."""
-    if config.model != "backbone":
-        return model, data
-    fitted = model.on_features()
-    # The same optimizer: a saved model has its state.
-    fitted.compile(model.optimizer, model.loss, jit_compile=config.jit_compile)
-    return fitted, with_features(config, model, data, folder)
 
 
 def _fit(config, data, model, checkpoint, callbacks, verbose):
