@@ -139,15 +139,15 @@ def test_hours_over_a_frozen_backbone():
     config = TrainConfig(dataset="voc", model="backbone", epochs=10, batch_size=32)
     measured = {"step_seconds": 0.01, "prediction_seconds": 0.3}
     # 179 steps and 182 batches of validation images an epoch; 361 batches of all images, once.
-    assert hours(config, measured) == pytest.approx((3610 * 0.01 + 361 * 0.3) / 3600)
+    assert estimate.hours(config, measured) == pytest.approx((3610 * 0.01 + 361 * 0.3) / 3600)
     augmented = dataclasses.replace(config, augment=True, augmented_copies=2)
     # Twice 5,717 training images and 5,823.
-    assert hours(augmented, measured) == pytest.approx((3610 * 0.01 + 540 * 0.3) / 3600)
+    assert estimate.hours(augmented, measured) == pytest.approx((3610 * 0.01 + 540 * 0.3) / 3600)
 
 
 def test_a_step_over_a_frozen_backbone_is_one_on_features():
-    settings = {"backbone_weights": "none", "num_downsamples": 0, "features": 8}
-    config = tiny("unused", model="backbone", hidden_units=8, image_size=64, **settings)
-    measured = measure(config, steps=1)
+    settings = {"backbone_weights": "none", "num_downsamples": 0}
+    config = TrainConfig(**{**TINY, "model": "backbone", "image_size": 64, **settings})
+    measured = estimate.measure(config, steps=1)
     assert measured["step_seconds"] > 0 and measured["prediction_seconds"] > 0
     assert measured["parameters"] > 3_000_000
