@@ -7,6 +7,7 @@ import keras
 import pytest
 from backend import functions_not_compiled
 
+from keras_patchpu import backbones
 from keras_patchpu.layers import patch_embedder
 from patchpu.training import report
 from patchpu.training.config import TrainConfig
@@ -37,6 +38,30 @@ def one_block(replace=setattr):
         replace: As `setattr`, or pytest's `monkeypatch.setattr`, which undoes it.
     """
     replace(patch_embedder, "BLOCKS", patch_embedder.BLOCKS[:1])
+
+
+def small_backbone_of_any_name(replace=setattr):
+    """`backbones.load` gives a frozen network of one convolution, whatever it is asked for.
+
+    Args:
+        replace: As of `one_block`.
+    """
+
+    def load(name, image_size, stride, weights):
+        images = keras.Input((*(image_size or (None, None)), 3))
+        initializer = keras.initializers.RandomNormal(stddev=0.1, seed=3)
+        x = keras.layers.Rescaling(1 / 255)(images)
+        x = keras.layers.Conv2D(6, 8, 8, kernel_initializer=initializer, name="cut")(x)
+        backbone = keras.Model(images, x, name="small")
+        backbone.trainable = False
+        return backbone
+
+    replace(backbones, "load", load)
+
+
+def of_backbone(output, **changes):
+    """Settings of a run over a frozen backbone."""
+    return tiny(output, **{"model": "backbone", "num_downsamples": 0, "least_steps": 1, **changes})
 
 
 @contextlib.contextmanager

@@ -26,12 +26,14 @@ import traceback
 import keras
 import numpy as np
 import pytest
-from tiny_runs import one_block, quick_steps, tiny
+from tiny_runs import of_backbone, one_block, quick_steps, small_backbone_of_any_name, tiny
 
 from keras_patchpu.utils.whole_files import latest_folder
+from patchpu.training import features, run
 from patchpu.training.run import train
 from patchpu.training.run_folder import RunFolder
 
+BACKBONE = "backbone"  # for LOSS: weak negatives over a frozen backbone
 SETTINGS = {
     "epochs": 3,
     "num_train": 32,
@@ -43,7 +45,15 @@ SETTINGS = {
 
 def config_of(folder, loss, **changes):
     """A run of 12 steps that saves after each of them."""
+    if loss == BACKBONE:
+        return of_backbone(folder, **{**SETTINGS, "loss": "wn", **changes})
     return tiny(folder, **{**SETTINGS, "loss": loss, **changes})
+
+
+def prepare_backbone():
+    """Of a run over a frozen backbone all epochs are saved, and features lie in files."""
+    small_backbone_of_any_name()
+    run._SECONDS_BETWEEN, features.MEMORY_BYTES = 0.0, 0
 
 
 @contextlib.contextmanager
@@ -176,6 +186,8 @@ def resume(run, loss, begun, whole):
 
 
 def main(folder, loss, num_kills, seed, short=False):
+    if loss == BACKBONE:
+        prepare_backbone()
     folder = pathlib.Path(folder)
     moment = random.Random(seed)
     whole = folder / "whole"
@@ -193,9 +205,9 @@ def main(folder, loss, num_kills, seed, short=False):
     at_write = dict(zip(within, writes))
     kills = []
     for number in range(num_kills):
-        run = folder / f"run-{number}"
-        met = kill(run, loss, at_write.get(number), moment.uniform(0, duration))
-        kills.append({**met, **resume(run, loss, met["begun"], whole)})
+        killed = folder / f"run-{number}"
+        met = kill(killed, loss, at_write.get(number), moment.uniform(0, duration))
+        kills.append({**met, **resume(killed, loss, met["begun"], whole)})
         print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
     print(json.dumps({"kills": kills}))
 

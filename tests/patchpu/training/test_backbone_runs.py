@@ -7,9 +7,14 @@ import keras
 import numpy as np
 import pytest
 from tiny_data import write_table
-from tiny_runs import rows_of, tiny, trained_without_report, weights_of
+from tiny_runs import (
+    of_backbone,
+    rows_of,
+    small_backbone_of_any_name,
+    trained_without_report,
+    weights_of,
+)
 
-from keras_patchpu import backbones
 from keras_patchpu.models import load_classifier
 from keras_patchpu.tagging import Tagger
 from patchpu.training import features, run
@@ -23,24 +28,9 @@ pytestmark = pytest.mark.usefixtures("quick", "small_backbone")
 
 @pytest.fixture(scope="module")
 def small_backbone():
-    """Of any name `backbones.load` gives a network of one convolution."""
-
-    def load(name, image_size, stride, weights):
-        images = keras.Input((*(image_size or (None, None)), 3))
-        initializer = keras.initializers.RandomNormal(stddev=0.1, seed=3)
-        x = keras.layers.Rescaling(1 / 255)(images)
-        x = keras.layers.Conv2D(6, 8, 8, kernel_initializer=initializer, name="cut")(x)
-        model = keras.Model(images, x, name="small")
-        model.trainable = False
-        return model
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbones, "load", load)
+        small_backbone_of_any_name(patch.setattr)
         yield
-
-
-def of_backbone(folder, **changes):
-    return tiny(folder, **{"model": "backbone", "num_downsamples": 0, "least_steps": 1, **changes})
 
 
 def read_by_epoch(monkeypatch):

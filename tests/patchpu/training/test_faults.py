@@ -56,7 +56,7 @@ def test_killed_runs_end_as_one_never_killed(tmp_path):
 @on_tensorflow
 @linux
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", WAYS)
+@pytest.mark.parametrize("loss", [*WAYS, "backbone"])
 def test_runs_killed_at_30_moments_end_as_one_never_killed(loss, tmp_path):
     found = check_kills(tmp_path, loss, 30)
     met = {
