@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras.src.backend.common import global_state
-from small import save_as_run, small_classifier, small_images
+from small import save_as_run, small_backbone_classifier, small_classifier, small_images
 
 from keras_patchpu.losses import WeakNegative
 from keras_patchpu.models import PatchClassifier, ResNetClassifier, load_classifier
@@ -180,6 +180,47 @@ def test_a_configuration_names_nothing_else(place, thing, parts, tmp_path, unsaf
         assert "contains code" in text
     else:
         assert "which is no part of a classifier, and is not loaded" in text
+
+
+@pytest.fixture(scope="module")
+def parts_of_backbone_classifier(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    small_backbone_classifier().save(path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("thing", [*HOSTILE, *CODE], ids=lambda thing: str(thing)[11:50])
+def test_nor_does_a_backbone(thing, parts_of_backbone_classifier, tmp_path, unsafe_keras):
+    """In the place of one of its layers, and in that of the whole."""
+
+    def change_layer(config):
+        config["config"]["backbone"]["config"]["layers"][1] |= thing
+
+    def change_whole(config):
+        config["config"]["backbone"] = thing
+
+    for change in (change_layer, change_whole):
+        path = configured(tmp_path / "model.keras", parts_of_backbone_classifier, change)
+        text = message(path, compile=False)
+        if thing in CODE:
+            assert "contains code" in text
+        else:
+            assert "which is no part of a classifier, and is not loaded" in text
+
+
+def test_huge_layers_of_a_backbone_are_refused(parts_of_backbone_classifier, tmp_path):
+    def change(config):
+        (cut,) = [
+            layer
+            for layer in config["config"]["backbone"]["config"]["layers"]
+            if layer["name"] == "cut"
+        ]
+        cut["config"]["kernel_size"] = [20_000, 20_000]
+        cut["config"]["padding"] = "same"
+
+    path = configured(tmp_path / "model.keras", parts_of_backbone_classifier, change)
+    assert "declares weights of 28,800,000," in message(path)
 
 
 @pytest.mark.parametrize("thing", [*HOSTILE, *CODE], ids=lambda thing: str(thing)[11:50])
