@@ -48,8 +48,9 @@ class ArrayBatches(keras.utils.PyDataset):
                 "Expected as many `images` as `labels`. Received: "
                 f"{len(rows)} images, {len(labels)} rows of labels"
             )
-        if isinstance(labels, np.ndarray):
-            check_labels(labels)
+        for values, check in ((rows, self.check_rows), (labels, check_labels)):
+            if isinstance(values, np.ndarray):
+                check(values)
         self.rows = rows
         self.labels = labels
         self.batch_size = batch_size
@@ -59,6 +60,9 @@ class ArrayBatches(keras.utils.PyDataset):
         self.passes = passes
         self.share = np.asarray  # all: see `distribution.Shares`
         self._shuffle()
+
+    def check_rows(self, rows: np.ndarray) -> None:
+        """Raises a ValueError unless the rows are as they should be; here any will do."""
 
     def _shuffle(self):
         random = np.random.default_rng([self.seed, self.epoch])
@@ -114,9 +118,10 @@ class ImageBatches(ArrayBatches):
         targets: Callable[..., dict[str, np.ndarray]] | None = None,
     ) -> None:
         super().__init__(images, labels, batch_size, seed, epoch, targets)
-        if isinstance(images, np.ndarray):
-            check_pixels(images)
         self.augment = augment
+
+    def check_rows(self, rows):
+        check_pixels(rows)
 
     def rows_of(self, chosen):
         images, crops = super().rows_of(chosen)

@@ -386,7 +386,10 @@ def test_another_backend_is_told_to_change(folder, monkeypatch, capsys):
 
 def test_refuses_what_is_no_classifier(tmp_path):
     pytest.importorskip("tf2onnx")
-    with pytest.raises(ValueError, match="Expected `model` to be a PatchClassifier or ResNetClass"):
+    with pytest.raises(
+        ValueError,
+        match="Expected `model` to be a PatchClassifier, BackboneClassifier or ResNetClass",
+    ):
         export_classifier(keras.Sequential(), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
 

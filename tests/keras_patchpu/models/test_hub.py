@@ -73,7 +73,9 @@ def test_code_in_a_repository_is_not_loaded(hub, tmp_path):
 
 def test_other_models_and_damage_are_named(hub):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save("hf://user/dense")
-    assert "to hold a PatchClassifier or ResNetClassifier" in refused("hf://user/dense")
+    assert "to hold a PatchClassifier or BackboneClassifier or ResNetClassifier" in refused(
+        "hf://user/dense"
+    )
     small_classifier().save("hf://user/pets")
     weights = folder_of(hub) / "model.weights.h5"
     whole = weights.read_bytes()

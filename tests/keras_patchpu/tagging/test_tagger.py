@@ -153,13 +153,16 @@ def test_refuses_what_is_no_model(tmp_path, saved):
     (tmp_path / "broken.keras").write_bytes(b"PK")
     for path, message in [
         ("none.keras", "There is no model .*none.keras"),
-        ("other.keras", "other.keras to hold a PatchClassifier. Received: Sequential"),
+        (
+            "other.keras",
+            "other.keras to hold a PatchClassifier or BackboneClassifier. Received: Sequential",
+        ),
         ("broken.keras", "broken.keras is cut off or damaged: 2 bytes"),
         ("", "holds no last"),
     ]:
         with pytest.raises(ValueError, match=message):
             Tagger(tmp_path / path)
-    with pytest.raises(ValueError, match="PatchClassifier or the path.*int"):
+    with pytest.raises(ValueError, match="BackboneClassifier, or the path.*int"):
         Tagger(7)
     assert Tagger(saved).label_names == tuple(NAMES)
 

@@ -267,9 +267,9 @@ def test_progress_says_where_it_is(tmp_path):
     assert str(Progress(epochs=2)) == "after epoch 2"
     assert str(Progress(epochs=2, steps=7)) == "in epoch 3 after step 7"
     assert Progress.load(tmp_path) is None
-    kept = Progress(2, 7, 1.5, (3.25, 8.0))
+    kept = Progress(2, 7, 1.5, (3.25, 8.0), ([1, 2],))
     kept.save(tmp_path)
-    assert Progress.load(tmp_path) == dataclasses.replace(kept, loss=[3.25, 8.0])
+    assert Progress.load(tmp_path) == dataclasses.replace(kept, loss=[3.25, 8.0], random=[[1, 2]])
 
 
 def test_the_rest_of_an_epoch():
