@@ -5,7 +5,7 @@ import types
 import keras
 from keras import ops
 
-from keras_patchpu.models import BackboneClassifier, PatchClassifier
+from keras_patchpu.models import PatchClassifier
 
 
 def portable(model, attention=False):
@@ -15,8 +15,8 @@ def portable(model, attention=False):
     cannot do with ours.
 
     Args:
-        model: `PatchClassifier`, whose batch norms are folded into the convolutions,
-            `BackboneClassifier` or `ResNetClassifier`.
+        model: `PatchClassifier` or `BackboneClassifier`, whose batch norms are folded into the
+            convolutions, or `ResNetClassifier`.
         attention: Whether it also gives the attention, which a `ResNetClassifier` does not have.
             Defaults to `False`.
 
@@ -24,14 +24,13 @@ def portable(model, attention=False):
         `keras.Model` from uint8 `(B, H, W, 3)` to a dict of `"scores"` `(B, L)` and, if wanted,
         `"attention"` `(B, L, P)`, float32.
     """
-    # (A copy too of what is changed below.)
-    if model.dtype_policy.name != "float32" or isinstance(model, BackboneClassifier):
+    if model.dtype_policy.name != "float32":
         single = type(model).from_config({**model.get_config(), "dtype": "float32"})
         for new, own in zip(single.layers, model.layers):
             new.set_weights(own.get_weights())
         model = single
+    model = model.fused()  # a copy, but of a `ResNetClassifier`, of which nothing is changed
     if isinstance(model, PatchClassifier):
-        model = model.fused()
         for block in model.patch_embedder.blocks:
             # One dense matrix a channel, as `DepthwiseConv` has on small maps, is large in a file.
             call = keras.layers.DepthwiseConv2D.call

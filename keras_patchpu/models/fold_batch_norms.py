@@ -1,5 +1,6 @@
 """Batch norms folded into the convolutions before them, for prediction."""
 
+import keras
 from keras import ops
 
 from keras_patchpu.layers import PatchEmbedder
@@ -39,11 +40,11 @@ def _fold_batch_norms(source, target):
     if not source.batch_norm:
         target.set_weights(source.get_weights())
         return
-    _fold(source.stem_conv, source.stem_bn, target.stem_conv)
+    fold(source.stem_conv, source.stem_bn, target.stem_conv)
     for block, plain in zip(source.blocks, target.blocks):
         for convolution, batch_norm in _PAIRS:
             if hasattr(block, convolution):
-                _fold(
+                fold(
                     getattr(block, convolution),
                     getattr(block, batch_norm),
                     getattr(plain, convolution),
@@ -53,18 +54,26 @@ def _fold_batch_norms(source, target):
     target.projection.set_weights(source.projection.get_weights())
 
 
-def _fold(convolution, batch_norm, target):
-    gamma, beta, mean, variance = (
-        ops.convert_to_numpy(weight).astype("float64")
-        for weight in (
-            batch_norm.gamma,
-            batch_norm.beta,
-            batch_norm.moving_mean,
-            batch_norm.moving_variance,
-        )
-    )
-    scale = gamma / (variance + batch_norm.epsilon) ** 0.5
-    kernel = ops.convert_to_numpy(convolution.kernel).astype("float64")
-    # A depthwise kernel has its channels before the last axis of size 1.
-    along_channels = scale[:, None] if kernel.shape[-1] != len(scale) else scale
-    target.set_weights([kernel * along_channels, beta - mean * scale])
+def fold(convolution, batch_norm, target):
+    """Gives a convolution the weights of another and of the batch norm behind it.
+
+    Args:
+        convolution: Convolution or depthwise convolution, with or without a bias.
+        batch_norm: Batch norm of its channels.
+        target: Convolution of the same sizes with a bias. Changed.
+    """
+    mean, variance = _numbers(batch_norm.moving_mean), _numbers(batch_norm.moving_variance)
+    scale = 1.0 / (variance + batch_norm.epsilon) ** 0.5
+    if batch_norm.scale:
+        scale = scale * _numbers(batch_norm.gamma)
+    beta = _numbers(batch_norm.beta) if batch_norm.center else 0.0
+    bias = _numbers(convolution.bias) if convolution.use_bias else 0.0
+    kernel = _numbers(convolution.kernel)
+    # A depthwise kernel has its channels, and how many maps come of each, last.
+    depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+    along_channels = scale.reshape(kernel.shape[2:]) if depthwise else scale
+    target.set_weights([kernel * along_channels, beta + (bias - mean) * scale])
+
+
+def _numbers(weight):
+    return ops.convert_to_numpy(weight).astype("float64")

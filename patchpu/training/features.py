@@ -74,7 +74,7 @@ def with_features(config, model, data, folder):
         data: `RunData`.
         folder: `RunFolder`; large features lie in it until the run has ended.
     """
-    part = model.part("patch_features")
+    part = model.fused().part("patch_features")
     places, channels = model.output["patch_features"].shape[1:]
     copies = config.augmented_copies if config.augment else 1
     shapes = {

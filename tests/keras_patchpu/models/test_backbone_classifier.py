@@ -6,6 +6,7 @@ import pytest
 from backend import FEW_STEPS
 from small import small_backbone, small_backbone_classifier, small_images, small_labels
 
+from keras_patchpu import backbones
 from keras_patchpu.losses import WeakNegative
 from keras_patchpu.models import load_classifier
 from keras_patchpu.utils.validation import FileError
@@ -139,3 +140,56 @@ def test_backbones_that_give_no_places_are_refused():
     tokens = keras.layers.Reshape((7, 3 * 64))(keras.layers.Cropping2D(((0, 4), (0, 16)))(images))
     with pytest.raises(ValueError, match="tokens of a grid"):
         small_backbone_classifier(keras.Model(images, tokens))
+
+
+def random_norms(model):
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 2, np.shape(w)) for w in layer.get_weights()])
+        if isinstance(layer, keras.Model):
+            random_norms(layer)
+
+
+def norms_of(model):
+    inner = model._flatten_layers()
+    return [layer for layer in inner if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def test_fused_has_the_same_probabilities_and_no_batch_norm_in_its_backbone():
+    images = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(6, 8, 8, use_bias=False)(images)
+    x = keras.layers.BatchNormalization(scale=False)(x)
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same")(x)
+    x = keras.layers.BatchNormalization(center=False)(keras.layers.Rescaling(1 / 99)(x))
+    inside = keras.Model(images, x)
+    y = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same", use_bias=False)(
+        inside(images)
+    )
+    y = keras.layers.BatchNormalization()(y)
+    z = keras.layers.Conv2D(5, 1)(y)
+    # The last map is taken twice: its batch norm has to stay; so has one behind no convolution.
+    z = keras.layers.Add()([z, keras.layers.BatchNormalization()(z)])
+    model = small_backbone_classifier(keras.Model(images, z))
+    random_norms(model.backbone)
+    fused = model.fused()
+    assert len(norms_of(model.backbone)) == 4 and len(norms_of(fused.backbone)) == 2
+    expected, found = (m.explain(small_images()) for m in (model, fused))
+    assert np.ptp(expected["patch_features"]) > 1
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet", "resnet50v2"])
+def test_fused_networks(name):
+    backbone = backbones.load(name, (64, 64), weights=None)
+    random_norms(backbone)
+    model = small_backbone_classifier(backbone)
+    fused = model.fused()
+    assert len(norms_of(fused.backbone)) < len(norms_of(backbone)) / 2
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype="uint8")
+    expected, found = (
+        m.explain(images, ["patch_features"])["patch_features"] for m in (model, fused)
+    )
+    assert np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.ptp(expected))
