@@ -231,8 +231,8 @@ def table(rows):
     """Mean and standard deviation over seeds, in percent."""
     numbers = [name for name in COLUMNS if name[0] in "mpis" and name not in ("method", "seed")]
     numbers.remove("seconds")
-    lines = ["| method | loss | training images | " + " | ".join(numbers) + " | seconds |"]
-    lines.append("|" + "---|" * (4 + len(numbers)))
+    lines = ["| method | loss | training images | " + " | ".join(numbers) + " |"]
+    lines.append("|" + "---|" * (3 + len(numbers)))
     kinds = dict.fromkeys((r["method"], r["loss"], r["training images"]) for r in rows)
     for kind in sorted(kinds, key=lambda kind: (-int(kind[2]), kind[0], kind[1])):
         own = [r for r in rows if (r["method"], r["loss"], r["training images"]) == kind]
@@ -240,8 +240,7 @@ def table(rows):
         for name in numbers:
             values = [100 * float(r[name]) for r in own if r[name]]
             cells.append(f"{np.mean(values):.1f} ± {np.std(values):.1f}" if values else "")
-        seconds = np.mean([float(r["seconds"]) for r in own])
-        lines.append(f"| {' | '.join([*kind, *cells])} | {seconds:.0f} |")
+        lines.append(f"| {' | '.join([*kind, *cells])} |")
     return "\n".join(lines) + "\n"
 
 
