@@ -124,8 +124,8 @@ def _fill(features, name, config, part, data):
         pass
     if not np.isfinite(features[:: max(1, len(features) // 100)]).all():
         raise FloatingPointError(
-            "The backbone gives features that half precision cannot hold. Another --backbone may "
-            "do, or --no-backbone-frozen"
+            f"The features of {config.backbone} are larger than half precision can hold, in which "
+            "they are kept. Take another --backbone"
         )
 
 
