@@ -207,9 +207,9 @@ class BackboneClassifier(ImageClassifier):
             `BackboneClassifier`, not compiled.
         """
         config = {**self.get_config(), "backbone": with_folded_backbone(self.backbone)}
-        inside = config.pop("inner_state", {})
-        kept = {path: state for path, state in inside.items() if not path.startswith(_INSIDE)}
-        model = type(self)(**config, **({"inner_state": kept} if kept else {}))
+        state = config.get("inner_state", {}).items()
+        config["inner_state"] = {k: changes for k, changes in state if not k.startswith(_INSIDE)}
+        model = type(self)(**config)
         for new, own in zip(model.layers, self.layers):
             if own.name != _INSIDE:
                 new.set_weights(own.get_weights())
