@@ -138,22 +138,29 @@ class Checkpoint(keras.callbacks.Callback):
         self.rows.append(row)
         self.folder.write_metrics(self.rows)
         self._check_weights(self.steps_per_epoch)
-        if self.folder.writes and row[self.monitor] > best_before:
-            self._best = self.saved_model.get_weights()
         stopping = self._agreed_signal()
         since = time.monotonic() - self._saved
-        if stopping or since >= self.seconds_between or epoch + 1 == self.params["epochs"]:
-            self._save_best()
+        due = stopping or since >= self.seconds_between or epoch + 1 == self.params["epochs"]
+        if self.folder.writes and row[self.monitor] > best_before:
+            self._best = None
+            if due:
+                self._write_best()
+            else:
+                self._best = self.saved_model.get_weights()
+        if due:
             self._save(Progress(epoch + 1), self.steps_per_epoch, stopping)
         self.progress = Progress(epoch + 1)
 
-    def _save_best(self):
-        """Writes the best epoch since the last saving, if it was better than all before."""
+    def _write_best(self):
+        with distribution.alone():
+            save_whole(self.folder / "best.keras", self.saved_model)
+
+    def _write_best_before(self):
+        """Writes the best epoch since the last saving, which is not the one that is saved now."""
         if self._best is not None:
             now = self.saved_model.get_weights()
             self.saved_model.set_weights(self._best)
-            with distribution.alone():
-                save_whole(self.folder / "best.keras", self.saved_model)
+            self._write_best()
             self.saved_model.set_weights(now)
             self._best = None
 
@@ -165,6 +172,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._check_weights(step)  # on JAX this brings the trained values into the layers, too
         states = tuple(_plain(variable) for variable in _generators(self.saved_model))
         progress = dataclasses.replace(progress, random=states)
+        self._write_best_before()
         if self.folder.writes:
             with distribution.alone(), whole_folder(self.folder / "last") as path:
                 path.mkdir()
