@@ -11,7 +11,7 @@ import numpy as np
 from keras_patchpu.datasets import ImageFiles
 from keras_patchpu.datasets.image_batches import ArrayBatches
 from keras_patchpu.utils.progress_bar import progress_bar
-from keras_patchpu.utils.whole_files import write_whole
+from keras_patchpu.utils.whole_files import whole_file, write_whole
 from patchpu.training.data import RunData, passes
 
 # Features that need more bytes lie in a file of the run folder.
@@ -84,14 +84,20 @@ def with_features(config, model, data, folder):
     num_bytes = sum(np.prod(shape, dtype="int64") for shape in shapes.values()) * 2
     found = {}
     for name, shape in shapes.items():
-        path = folder / f"features-{name}.npy" if num_bytes > MEMORY_BYTES else None
-        digest = None if path is None else _digest(config, model, data, name, shape)
-        features = None if path is None else _read(path, shape, digest)
-        if features is None:
-            features = _empty(path, shape)
+        if num_bytes <= MEMORY_BYTES:
+            features = np.empty(shape, _DTYPE)
             _fill(features, name, config, part, data)
-            if path is not None:
-                features = _written(features, path, digest)
+        else:
+            path = folder / f"features-{name}.npy"
+            digest = _digest(config, model, data, name, shape)
+            features = _read(path, shape, digest)
+            if features is None:
+                with whole_file(path) as temporary:
+                    features = np.lib.format.open_memmap(temporary, "w+", _DTYPE, shape)
+                    _fill(features, name, config, part, data)
+                    features.flush()
+                write_whole(path.with_suffix(".json"), json.dumps(digest) + "\n")
+                features = _read(path, shape, digest)
         found[f"{name}_features"] = features
     own = {field.name: getattr(data, field.name) for field in dataclasses.fields(RunData)}
     return FeatureData(**own, **found)
@@ -127,24 +133,6 @@ def _fill(features, name, config, part, data):
             f"The features of {config.backbone} are larger than half precision can hold, in which "
             "they are kept. Take another --backbone"
         )
-
-
-def _empty(path, shape):
-    if path is None:
-        return np.empty(shape, _DTYPE)
-    return np.lib.format.open_memmap(_unfinished(path), "w+", dtype=_DTYPE, shape=shape)
-
-
-def _written(features, path, digest):
-    """The file under its own name, with what it was computed from beside it."""
-    features.flush()
-    os.replace(_unfinished(path), path)
-    write_whole(path.with_suffix(".json"), json.dumps(digest) + "\n")
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def _unfinished(path):
-    return path.with_name(f".tmp-{path.name}")
 
 
 def _read(path, shape, digest):
