@@ -91,6 +91,11 @@ def efficientnet_lite0(
     return model
 
 
+def is_efficientnet_lite0(name):
+    """Whether a name of a backbone means this one."""
+    return name.lower().replace("-", "_") == "efficientnet_lite0"
+
+
 def _block(inputs, name, kernel_size, strides, expansion, filters):
     x, channels = inputs, inputs.shape[-1]
     if expansion > 1:

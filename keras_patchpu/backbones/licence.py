@@ -1,5 +1,6 @@
 """Under which licence the weights of a backbone are."""
 
+from keras_patchpu.backbones.efficientnet_lite0 import is_efficientnet_lite0
 from keras_patchpu.backbones.keras_application import family_of
 from keras_patchpu.backbones.preset import PREFIX
 
@@ -36,7 +37,7 @@ def licence(name: str) -> str:
         return "that of the preset, see its page"
     if name.endswith(".keras"):
         return "that of the file, see where it is from"
-    if name.lower().replace("-", "_") == "efficientnet_lite0":
+    if is_efficientnet_lite0(name):
         return "Apache-2.0"
     return _OF_FAMILIES.get(
         family_of(name), "not stated by Keras, whose own code is under Apache-2.0"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_patchpu.backbones.efficientnet_lite0 import efficientnet_lite0
+from keras_patchpu.backbones.efficientnet_lite0 import efficientnet_lite0, is_efficientnet_lite0
 from keras_patchpu.backbones.keras_application import keras_application, keras_application_names
 from keras_patchpu.backbones.model_file import model_file_backbone
 from keras_patchpu.backbones.preset import PREFIX, preset_backbone
@@ -64,7 +64,7 @@ def load(
         backbone = preset_backbone(name.removeprefix(PREFIX), image_size, stride, weights)
     elif name.endswith(".keras"):
         backbone = model_file_backbone(name, image_size, weights)
-    elif name.lower().replace("-", "_") == "efficientnet_lite0":
+    elif is_efficientnet_lite0(name):
         backbone = efficientnet_lite0(image_size, stride, weights)
     else:
         backbone = keras_application(name, image_size, stride, weights)

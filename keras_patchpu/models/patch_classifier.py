@@ -271,13 +271,7 @@ class PatchClassifier(ImageClassifier):
                 name: keras.saving.serialize_keras_object(block) if name in self._given else None
                 for name, block in zip(_BLOCKS, blocks)
             },
-            "label_names": self.label_names,
-            "thresholds": self.thresholds,
-            "image_fit": self.image_fit,
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            **self.inner_state_config(),
+            **self.shared_config(),
         }
 
     @classmethod

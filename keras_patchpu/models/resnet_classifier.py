@@ -128,13 +128,7 @@ class ResNetClassifier(ImageClassifier):
             "width": self.width,
             "output_stride": self.output_stride,
             "batch_norm_momentum": self.batch_norm_momentum,
-            "label_names": self.label_names,
-            "thresholds": self.thresholds,
-            "image_fit": self.image_fit,
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            **self.inner_state_config(),
+            **self.shared_config(),
         }
 
     @classmethod

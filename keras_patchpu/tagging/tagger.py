@@ -77,8 +77,7 @@ class Tagger:
         if not isinstance(model, WITH_ATTENTION):
             raise ValueError(
                 "Expected `model` to be a PatchClassifier or BackboneClassifier, or the path of a "
-                f"saved one. Received: "
-                f"{type(model).__name__}"
+                f"saved one. Received: {type(model).__name__}"
             )
         self.top_k = top_k
         self.batch_size = batch_size
