@@ -36,7 +36,7 @@ def report_page(config, report):
         lines += _places_lines(places)
     lines += [f"![{heat} of known labels, with their probabilities](attention.png)"]
     if places is not None and "sharpened" in places:
-        lines += _sharpened_lines(places)
+        lines += _sharpened_lines(config, places)
     if report["weak_negatives"] is not None:
         lines += _negatives_lines(report["weak_negatives"], report["epochs"])
     lines += ["", "## Training", "", "![loss and validation mAP by epoch](curves.png)", ""]
@@ -55,13 +55,15 @@ def _places_lines(places):
     return [*lines, "", "![best and worst located labels](located.png)", ""]
 
 
-def _sharpened_lines(places):
+def _sharpened_lines(config, places):
     """The numbers of the sharpened heat and its picture."""
+    patches, finer = "patch", ", of patches at half the step,"
+    if config.model == "backbone":
+        patches, finer = "place", ""
     return [
         "",
-        "Sharpened, beside the attention itself: the attention of each patch times its own "
-        "probability of the label, of patches at half the step, and multiplied over the "
-        "resolutions instead of added:",
+        f"Sharpened, beside the attention itself: the attention of each {patches} times its own "
+        f"probability of the label{finer} and multiplied over the resolutions instead of added:",
         "",
         *_heat_lines(places["sharpened"]),
         "",
