@@ -120,7 +120,9 @@ class PredictionAverages(keras.callbacks.Callback):
 
     def _map_shape(self):
         """`(h, w, L)` of the model's score maps."""
-        return tuple(self.model.output["score_maps"].shape[1:])
+        # Not of `self.model`: reading that brings JAX's values into the layers, which a thread
+        # that reads batches must not do while a step is computed.
+        return tuple(self._predicting.output["score_maps"].shape[1:])
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.spatial:
